@@ -1,0 +1,550 @@
+/* lib/model/spec.c - a guest as the user wants it */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/jsonx.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/model/spec.def"
+#include "lib/model/spec.h"
+
+const struct spec_key spec_keys[] = {
+#define X(key, type, member, lo, hi, when, cli, dflt, help) { key, when, CLI_##cli, dflt, help },
+	COS_SPEC_KEYS(X)
+#undef X
+};
+const unsigned n_spec_keys = ARRAY_SIZE(spec_keys);
+
+const struct spec_key *spec_key_find(const char *name)
+{
+	for (unsigned i = 0; i < n_spec_keys; i++) {
+		if (strcmp(spec_keys[i].name, name) == 0)
+			return &spec_keys[i];
+	}
+	return NULL;
+}
+
+static int need_text(json_t *v, size_t max, const char *at, const char **ret, struct cos_err *err)
+{
+	const char *s = json_string_value(v);
+
+	if (!s)
+		return jsonx_bad(err, at, "not a string");
+	if (strlen(s) != json_string_length(v) || !str_is_text(s, SIZE_MAX))
+		return jsonx_bad(err, at, "has control characters");
+	if (!s[0] || strlen(s) > max)
+		return jsonx_bad(err, at, "is %zu bytes long, not 1..%zu", strlen(s), max);
+	*ret = s;
+	return 0;
+}
+
+static int parse_name(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	const char *t;
+	int r = need_text(v, NAME_SIZE - 1, at, &t, err);
+
+	if (r < 0)
+		return r;
+	if (!str_is_name(t))
+		return jsonx_bad(err, at, "\"%s\" is not of the form [a-z0-9][a-z0-9._-]{0,62}", t);
+	strcpy(s->name, t);
+	return 0;
+}
+
+static int parse_type(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	const char *t;
+	int r = need_text(v, 16, at, &t, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(t, "container") != 0)
+		return jsonx_bad(err, at, "\"%s\" is not a type of guest: container", t);
+	s->type = GUEST_CONTAINER;
+	return 0;
+}
+
+static int parse_template(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_text(v, 127, at, &s->template, err);
+
+	if (r == 0 && !str_is_template(s->template))
+		return jsonx_bad(err, at, "\"%s\" is not the name of a template", s->template);
+	return r;
+}
+
+static int need_absolute(json_t *v, const char *at, const char **ret, struct cos_err *err)
+{
+	int r = need_text(v, 1023, at, ret, err);
+
+	if (r == 0 && (*ret)[0] != '/')
+		return jsonx_bad(err, at, "\"%s\" is not an absolute path", *ret);
+	return r;
+}
+
+static int parse_rootfs(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	return need_absolute(v, at, &((struct spec *)to)->rootfs, err);
+}
+
+static int parse_cwd(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	return need_absolute(v, at, &((struct spec *)to)->cwd, err);
+}
+
+static int need_array(json_t *v, size_t max, const char *at, struct cos_err *err)
+{
+	if (!json_is_array(v))
+		return jsonx_bad(err, at, "not an array");
+	if (json_array_size(v) > max)
+		return jsonx_bad(err, at, "has %zu elements, more than %zu", json_array_size(v), max);
+	return 0;
+}
+
+static int parse_profiles(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_array(v, SPEC_PROFILES_MAX, at, err);
+	const char *t;
+	json_t *e;
+	size_t i;
+
+	if (r < 0)
+		return r;
+	json_array_foreach(v, i, e) {
+		r = need_text(e, NAME_SIZE - 1, at, &t, err);
+		if (r < 0)
+			return r;
+		if (!str_is_name(t))
+			return jsonx_bad(err, at, "\"%s\" is not the name of a profile", t);
+	}
+	s->profiles = v;
+	return 0;
+}
+
+/* Arguments may hold any byte but NUL; the first one is the command. */
+static int parse_command(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_array(v, SPEC_ARGS_MAX, at, err);
+	json_t *e;
+	size_t i;
+
+	if (r < 0)
+		return r;
+	json_array_foreach(v, i, e) {
+		const char *t = json_string_value(e);
+
+		if (!t || strlen(t) != json_string_length(e))
+			return jsonx_bad(err, at, "element %zu is not a text without NUL", i);
+	}
+	if (json_array_size(v) == 0 || !json_string_value(json_array_get(v, 0))[0])
+		return jsonx_bad(err, at, "is empty");
+	s->command = v;
+	return 0;
+}
+
+static int parse_init(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	const char *t;
+	int r = need_text(v, 8, at, &t, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(t, "guest") != 0)
+		return jsonx_bad(err, at, "\"%s\" is not \"guest\"", t);
+	s->own_init = true;
+	return 0;
+}
+
+/* A host name as hostname(7) has it: letters, digits, '-' and '.', no label empty. */
+static int parse_hostname(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_text(v, 64, at, &s->hostname, err);
+	size_t label = 0;
+
+	if (r < 0)
+		return r;
+	for (const char *p = s->hostname; *p; p++) {
+		bool alnum = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+			     (*p >= '0' && *p <= '9');
+
+		if (!alnum && !((*p == '-' || *p == '_' || *p == '.') && label > 0))
+			return jsonx_bad(err, at, "\"%s\" is not a host name", s->hostname);
+		label = *p == '.' ? 0 : label + 1;
+	}
+	return label ? 0 : jsonx_bad(err, at, "\"%s\" is not a host name", s->hostname);
+}
+
+static int parse_env(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	const char *key;
+	json_t *e;
+
+	if (!json_is_object(v))
+		return jsonx_bad(err, at, "not an object");
+	if (json_object_size(v) > SPEC_ENV_MAX)
+		return jsonx_bad(err, at, "has more than %d variables", SPEC_ENV_MAX);
+	json_object_foreach(v, key, e) {
+		if (!key[0] || !str_is_text(key, 256) || strchr(key, '='))
+			return jsonx_bad(err, at, "has a name that is empty, too long or has '='");
+		if (!json_is_string(e) || strlen(json_string_value(e)) != json_string_length(e))
+			return jsonx_bad(err, at, "%s is not a text without NUL", key);
+	}
+	s->env = v;
+	return 0;
+}
+
+/* Parts of letters, digits, '+', '-' and '_', separated by '/': no '..' can be made of them. */
+static int parse_timezone(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_text(v, 64, at, &s->timezone, err);
+	size_t n;
+
+	if (r < 0)
+		return r;
+	n = strspn(s->timezone, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-_/");
+	if (s->timezone[n] || s->timezone[0] == '/')
+		return jsonx_bad(err, at, "\"%s\" is not the name of a time zone", s->timezone);
+	return 0;
+}
+
+static int bind_source(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	return need_absolute(v, at, &((struct spec_bind *)to)->source, err);
+}
+
+static int bind_target(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec_bind *b = to;
+	int r = need_absolute(v, at, &b->target, err);
+
+	if (r == 0 && strspn(b->target, "/.") == strlen(b->target))
+		return jsonx_bad(err, at, "cannot be the root itself");
+	return r;
+}
+
+static int parse_binds(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	static const struct jsonx_field fields[] = {
+		{ .name = "source", .type = JSONX_FN, .parse = bind_source, .required = true },
+		{ .name = "target", .type = JSONX_FN, .parse = bind_target, .required = true },
+		{ .name = "readonly",
+		  .type = JSONX_BOOL,
+		  .offset = offsetof(struct spec_bind, readonly) },
+	};
+	struct spec *s = to;
+	int r = need_array(v, SPEC_BINDS_MAX, at, err);
+	json_t *e;
+	size_t i;
+
+	if (r < 0)
+		return r;
+	json_array_foreach(v, i, e) {
+		char path[64];
+
+		str_fmt(path, sizeof(path), "%s/%zu", at, i);
+		s->binds[i] = (struct spec_bind){ 0 };
+		r = jsonx_fill(e, path, fields, ARRAY_SIZE(fields), &s->binds[i], err);
+		if (r < 0)
+			return r;
+	}
+	s->n_binds = (unsigned)json_array_size(v);
+	return 0;
+}
+
+static int parse_limits(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	return limits_parse(&((struct spec *)to)->limits, v, at, err);
+}
+
+static const char *const restart_names[] = {
+	[RESTART_NO] = "no",
+	[RESTART_ON_FAILURE] = "on-failure",
+	[RESTART_ALWAYS] = "always",
+};
+
+static int parse_restart(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	const char *t;
+	int r = need_text(v, 16, at, &t, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(restart_names); i++) {
+		if (strcmp(t, restart_names[i]) == 0) {
+			s->restart = i;
+			return 0;
+		}
+	}
+	return jsonx_bad(err, at, "\"%s\" is not one of no, on-failure, always", t);
+}
+
+static int parse_signal(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	const char *t;
+	int r = need_text(v, 16, at, &t, err);
+
+	if (r < 0)
+		return r;
+	s->stop_signal = signal_from_text(t);
+	return s->stop_signal > 0 ? 0 : jsonx_bad(err, at, "\"%s\" is not a signal", t);
+}
+
+/* Only below /proc and /sys: anything else in the root is the guest's own. */
+static int check_paths(json_t *v, const char *at, struct cos_err *err)
+{
+	int r = need_array(v, SPEC_PATHS_MAX, at, err);
+	const char *t;
+	json_t *e;
+	size_t i;
+
+	if (r < 0)
+		return r;
+	json_array_foreach(v, i, e) {
+		r = need_absolute(e, at, &t, err);
+		if (r < 0)
+			return r;
+		if ((strncmp(t, "/proc/", 6) != 0 && strncmp(t, "/sys/", 5) != 0) || strstr(t, ".."))
+			return jsonx_bad(err, at, "\"%s\" is not below /proc or /sys", t);
+	}
+	return 0;
+}
+
+static int parse_masked_paths(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	((struct spec *)to)->masked_paths = v;
+	return check_paths(v, at, err);
+}
+
+static int parse_readonly_paths(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	((struct spec *)to)->readonly_paths = v;
+	return check_paths(v, at, err);
+}
+
+#define FN(fn)	      .type = JSONX_FN, .parse = fn
+#define T_NAME(m)     FN(parse_name)
+#define T_TYPE(m)     FN(parse_type)
+#define T_TEMPLATE(m) FN(parse_template)
+#define T_ROOTFS(m)   FN(parse_rootfs)
+#define T_PROFILES(m) FN(parse_profiles)
+#define T_COMMAND(m)  FN(parse_command)
+#define T_INIT(m)     FN(parse_init)
+#define T_HOSTNAME(m) FN(parse_hostname)
+#define T_CWD(m)      FN(parse_cwd)
+#define T_ENV(m)      FN(parse_env)
+#define T_TIMEZONE(m) FN(parse_timezone)
+#define T_BINDS(m)    FN(parse_binds)
+#define T_LIMITS(m)   FN(parse_limits)
+#define T_RESTART(m)  FN(parse_restart)
+#define T_SIGNAL(m)   FN(parse_signal)
+#define T_PATHS(m)    FN(parse_##m)
+#define T_REF(m)      .type = JSONX_REF, .offset = offsetof(struct spec, m)
+#define T_BOOL(m)     .type = JSONX_BOOL, .offset = offsetof(struct spec, m)
+#define T_UINT(m)     .type = JSONX_UINT, .offset = offsetof(struct spec, m)
+#define T_ANY(m)      .type = JSONX_ANY, .offset = offsetof(struct spec, m)
+
+static const struct jsonx_field fields[] = {
+#define X(key, type, member, lo, hi, when, cli, dflt, help)                                        \
+	{ .name = key, T_##type(member), .min = lo, .max = hi },
+	COS_SPEC_KEYS(X)
+#undef X
+};
+
+static void defaults(struct spec *s)
+{
+	*s = (struct spec){ .userns = true, .manage = true, .stop_timeout = 10, .cwd = "/" };
+	limits_init(&s->limits);
+}
+
+int spec_check_part(json_t *doc, struct cos_err *err)
+{
+	struct spec s;
+
+	defaults(&s);
+	return jsonx_fill(doc, "", fields, ARRAY_SIZE(fields), &s, err);
+}
+
+static int check_whole(struct spec *s, struct cos_err *err)
+{
+	if (!s->name[0])
+		return jsonx_bad(err, "/name", "missing");
+	if (!s->template == !s->rootfs)
+		return jsonx_bad(err, s->template ? "/rootfs" : "/template",
+				 s->template ? "given beside template" : "missing (or rootfs)");
+	if (s->command && s->own_init)
+		return jsonx_bad(err, "/init", "given beside command");
+	if (s->own_init || !s->command) {
+		if (s->user)
+			return jsonx_bad(err, "/user", "needs command: init runs as root");
+		s->own_init = true;
+	}
+	return 0;
+}
+
+int spec_parse(json_t *doc, struct spec *ret, struct cos_err *err)
+{
+	struct spec s;
+	int r;
+
+	defaults(&s);
+	r = jsonx_fill(doc, "", fields, ARRAY_SIZE(fields), &s, err);
+	if (r == 0)
+		r = check_whole(&s, err);
+	if (r < 0)
+		return r;
+	if (!s.hostname)
+		s.hostname = s.name;
+	if (!json_object_get(doc, "no_new_privs"))
+		s.no_new_privs = !s.own_init;
+	if (!s.stop_signal)
+		s.stop_signal = s.own_init ? SIGRTMIN + 3 : SIGTERM;
+	if (s.ephemeral)
+		s.is_volatile = true;
+	s.doc = json_incref(doc);
+	*ret = s;
+	if (s.hostname == s.name)
+		ret->hostname = ret->name;
+	return 0;
+}
+
+void spec_done(struct spec *s)
+{
+	json_decref(s->doc);
+	*s = (struct spec){ 0 };
+}
+
+int spec_expand(json_t *base, json_t *const *profiles, unsigned n, json_t *own, json_t **ret,
+		struct cos_err *err)
+{
+	auto_json json_t *doc = json_incref(base);
+
+	for (unsigned i = 0; i <= n && doc; i++) {
+		json_t *next = jsonx_merge(doc, i < n ? profiles[i] : own);
+
+		json_decref(doc);
+		doc = next;
+	}
+	if (!doc)
+		return cos_fail(err, COS_E_KERNEL, ENOMEM, "merge profiles");
+	*ret = take_ptr(doc);
+	return 0;
+}
+
+static json_t *value_of(enum spec_cli cli, const char *value)
+{
+	uint64_t n;
+
+	switch (cli) {
+	case CLI_TEXT:
+		return json_string(value);
+	case CLI_BOOL:
+		if (strcmp(value, "true") == 0 || strcmp(value, "yes") == 0 || strcmp(value, "1") == 0)
+			return json_true();
+		if (strcmp(value, "false") == 0 || strcmp(value, "no") == 0 || strcmp(value, "0") == 0)
+			return json_false();
+		return NULL;
+	case CLI_NUMBER:
+		return str_to_u64(value, &n) == 0 && n <= INT64_MAX ? json_integer((json_int_t)n) : NULL;
+	case CLI_TIME:
+		if (str_to_usec(value, &n) < 0 || n % 1000000)
+			return NULL;
+		return json_integer((json_int_t)(n / 1000000));
+	case CLI_JSON:
+		return json_loads(value, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
+	}
+	return NULL;
+}
+
+static int set_limit(json_t *doc, enum limit_id id, const char *value, struct cos_err *err)
+{
+	json_t *limits = json_object_get(doc, "limits");
+	uint64_t v;
+	int r = limit_parse(id, value, limit_defs[id].name, &v, err);
+
+	if (r < 0)
+		return r;
+	if (!json_is_object(limits)) {
+		limits = json_object();
+		json_object_set_new(doc, "limits", limits);
+	}
+	return json_object_set_new(limits, limit_defs[id].name, json_string(value)) < 0
+		       ? cos_fail(err, COS_E_KERNEL, ENOMEM, "%s", limit_defs[id].name)
+		       : 0;
+}
+
+int spec_set_text(json_t *doc, const char *key, const char *value, struct cos_err *err)
+{
+	static const char *const form[] = {
+		[CLI_TEXT] = "a text without control characters",
+		[CLI_BOOL] = "true or false",
+		[CLI_NUMBER] = "a whole number",
+		[CLI_TIME] = "a time in whole seconds such as 30, 30s or 2m",
+		[CLI_JSON] = "JSON",
+	};
+	enum limit_id id = limit_find(key);
+	const struct spec_key *k = spec_key_find(key);
+	json_t *v;
+
+	if (id != LIMIT__N)
+		return set_limit(doc, id, value, err);
+	if (!k)
+		return cos_advise(err,
+				  cos_fail(err, COS_E_INVALID, 0, "%s: no such key or limit",
+					   str_is_text(key, 64) ? key : "(unprintable key)"),
+				  "cos-guest(5) lists the keys, cos-limits(5) the limits");
+	v = str_is_text(value, SPEC_BYTES_MAX) ? value_of(k->cli, value) : NULL;
+	if (!v)
+		return cos_fail(err, COS_E_INVALID, 0, "%s: \"%.60s\" is not %s", key,
+				str_is_text(value, SPEC_BYTES_MAX) ? value : "(unprintable)",
+				form[k->cli]);
+	return json_object_set_new(doc, key, v) < 0 ? cos_fail(err, COS_E_KERNEL, ENOMEM, "%s", key) : 0;
+}
+
+int signal_from_text(const char *s)
+{
+	uint64_t n;
+
+	if (str_to_u64(s, &n) == 0)
+		return n >= 1 && n < NSIG ? (int)n : -EINVAL;
+	if (strncmp(s, "SIG", 3) == 0)
+		s += 3;
+	if (strncmp(s, "RTMIN", 5) == 0) {
+		if (s[5] == '\0')
+			return SIGRTMIN;
+		return s[5] == '+' && str_to_u64(s + 6, &n) == 0 && n <= 30 ? SIGRTMIN + (int)n : -EINVAL;
+	}
+	for (int sig = 1; sig < 32; sig++) {
+		const char *name = sigabbrev_np(sig);
+
+		if (name && strcmp(name, s) == 0)
+			return sig;
+	}
+	return -EINVAL;
+}
+
+char *signal_to_text(int sig, char *buf)
+{
+	const char *name = sigabbrev_np(sig);
+
+	if (name)
+		snprintf(buf, 16, "%s", name);
+	else if (sig >= SIGRTMIN && sig <= SIGRTMAX)
+		snprintf(buf, 16, "RTMIN+%d", sig - SIGRTMIN);
+	else
+		snprintf(buf, 16, "%d", sig);
+	return buf;
+}

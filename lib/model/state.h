@@ -1,0 +1,39 @@
+/* lib/model/state.h - names of a guest's states and events; the table of moves is cosd's */
+#pragma once
+
+/* X(id, name, meaning) */
+#define COS_STATES(X)                                                                              \
+	X(DEFINED, "defined", "It exists and does not run.")                                       \
+	X(STARTING, "starting", "Its start steps are under way.")                                  \
+	X(RUNNING, "running", "Its command or init was executed.")                                 \
+	X(FROZEN, "frozen", "Its processes are suspended.")                                        \
+	X(STOPPING, "stopping", "It was asked to end.")                                            \
+	X(FAILED, "failed", "Its last start failed, or it ended with an error; *status* says why.")
+
+enum guest_state {
+#define X(id, ...) GS_##id,
+	COS_STATES(X)
+#undef X
+	GS__N
+};
+
+#define COS_EVENTS(X)                                                                              \
+	X(START, "start")                                                                          \
+	X(READY, "ready")                                                                          \
+	X(FAIL, "fail")                                                                            \
+	X(FREEZE, "freeze")                                                                        \
+	X(THAW, "thaw")                                                                            \
+	X(STOP, "stop")                                                                            \
+	X(KILL, "kill")                                                                            \
+	X(EXIT, "exit")                                                                            \
+	X(TIMEOUT, "timeout")
+
+enum guest_event {
+#define X(id, ...) GE_##id,
+	COS_EVENTS(X)
+#undef X
+	GE__N
+};
+
+extern const char *const guest_state_name[GS__N];
+extern const char *const guest_event_name[GE__N];
