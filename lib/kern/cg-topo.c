@@ -1,0 +1,266 @@
+/* lib/kern/cg-topo.c - which controller is where, found once */
+#include <errno.h>
+#include <fcntl.h>
+#include <libcgroup.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/kern/cg.h"
+
+/* v2 controllers that a guest's limits need; the others of enum cg_ctl are part of v2 itself. */
+static const char *const v2_controllers[CTL__N] = {
+	[CTL_CPU] = "cpu",
+	[CTL_MEMORY] = "memory",
+	[CTL_PIDS] = "pids",
+};
+
+/* This process's group in the hierarchy that has CONTROLLER ("" for v2), when systemd started us
+ * with a delegated group; else the hierarchy's root. */
+static void own_group(const char *controller, char *ret, size_t size)
+{
+	auto_free char *text = NULL;
+	char *save = NULL;
+
+	ret[0] = '\0';
+	if (!getenv("INVOCATION_ID") ||
+	    io_slurp_at(AT_FDCWD, "/proc/self/cgroup", 65536, &text) < 0)
+		return;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL, *in;
+		bool hit;
+
+		if (!path)
+			continue;
+		*path++ = '\0';
+		names++;
+		hit = strcmp(names, controller) == 0;
+		for (char *s2 = NULL, *n = strtok_r(names, ",", &s2); n && !hit;
+		     n = strtok_r(NULL, ",", &s2))
+			hit = strcmp(n, controller) == 0;
+		if (!hit)
+			continue;
+		in = strstr(path, "/daemon"); /* where an earlier run of us put itself */
+		if (in && in[strlen("/daemon")] == '\0')
+			*in = '\0';
+		if (strcmp(path, "/") != 0)
+			str_fmt(ret, size, "%s", path);
+		return;
+	}
+}
+
+/* On v2 controllers have to be switched on in each group above the slots. */
+static uint32_t enable_v2(int dir)
+{
+	char have[512];
+	uint32_t has = 0;
+
+	if (io_read_at(dir, "cgroup.controllers", have, sizeof(have)) < 0)
+		return 0;
+	for (int c = 0; c < CTL__N; c++) {
+		char word[40];
+
+		if (!v2_controllers[c])
+			continue;
+		snprintf(word, sizeof(word), "+%s", v2_controllers[c]);
+		if (strstr(have, v2_controllers[c]) &&
+		    io_write_at(dir, "cgroup.subtree_control", word, strlen(word)) == 0)
+			has |= 1U << c;
+	}
+	return has;
+}
+
+/* A delegated v2 group may have no processes of its own once it hands controllers down. */
+static int step_aside(int base)
+{
+	auto_close int daemon = io_dir_at(base, "daemon", 0755);
+
+	return daemon < 0 ? daemon : io_write_at(daemon, "cgroup.procs", "0", 1);
+}
+
+static int open_base(const char *mount, const char *controller, bool v2, struct cg_hier *h,
+		     struct cos_err *err)
+{
+	char group[160];
+	int fd, r;
+
+	own_group(controller, group, sizeof(group));
+	if (!str_fmt(h->path, sizeof(h->path), "%s%s", mount, group))
+		return cos_fail(err, COS_E_UNSUPPORTED, ENAMETOOLONG, "%s%s", mount, group);
+	fd = open(h->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open %s", h->path);
+	r = v2 && group[0] ? step_aside(fd) : 0;
+	if (r < 0) {
+		close(fd);
+		return cos_fail(err, COS_E_KERNEL, -r, "move into %s/daemon", h->path);
+	}
+	return fd;
+}
+
+/* MOUNT[/delegated]/cos/INSTANCE/guests, made if missing. */
+static int open_hier(const char *mount, const char *controller, const char *instance,
+		     enum cg_version version, struct cg_hier *h, struct cos_err *err)
+{
+	const char *parts[] = { "cos", instance, "guests" };
+	auto_close int fd = open_base(mount, controller, version == CG_V2, h, err);
+	size_t n;
+
+	if (fd < 0)
+		return fd;
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		int next;
+
+		if (version == CG_V2)
+			enable_v2(fd);
+		n = strlen(h->path);
+		str_fmt(h->path + n, sizeof(h->path) - n, "/%s", parts[i]);
+		next = io_dir_at(fd, parts[i], 0755);
+		if (next < 0)
+			return cos_fail(err, COS_E_KERNEL, -next, "mkdir %s", h->path);
+		close(fd);
+		fd = next;
+	}
+	if (version == CG_V2)
+		h->has = enable_v2(fd) | 1U << CTL_DEVICES | 1U << CTL_CPUACCT | 1U << CTL_FREEZER;
+	h->version = version;
+	h->root = take_fd(fd);
+	return 0;
+}
+
+static void use_hier(struct cg_topo *t, unsigned i)
+{
+	for (int c = 0; c < CTL__N; c++) {
+		if ((t->h[i].has & 1U << c) && t->where[c] < 0)
+			t->where[c] = (int)i;
+	}
+}
+
+static int add_v2(struct cg_topo *t, const char *instance, struct cos_err *err)
+{
+	auto_free char *text = NULL;
+	char *save = NULL;
+
+	if (io_slurp_at(AT_FDCWD, "/proc/self/mountinfo", 4U << 20, &text) < 0)
+		return cos_fail(err, COS_E_KERNEL, EIO, "read /proc/self/mountinfo");
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char at[160];
+		int r;
+
+		if (!strstr(line, " - cgroup2 ") || sscanf(line, "%*s %*s %*s / %159s", at) != 1)
+			continue;
+		r = open_hier(at, "", instance, CG_V2, &t->h[t->n], err);
+		if (r < 0)
+			return r;
+		t->v2 = (int)t->n;
+		use_hier(t, t->n++);
+		return 0;
+	}
+	return 0;
+}
+
+/* Co-mounted controllers (cpu,cpuacct) are one hierarchy with two names. */
+static int add_v1(struct cg_topo *t, enum cg_ctl c, const char *mount, const char *instance,
+		  struct cos_err *err)
+{
+	size_t len = strlen(mount);
+	int r;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		if (t->h[i].version == CG_V1 && strncmp(t->h[i].path, mount, len) == 0 &&
+		    t->h[i].path[len] == '/') {
+			t->h[i].has |= 1U << c;
+			t->where[c] = (int)i;
+			return 0;
+		}
+	}
+	r = open_hier(mount, cg_ctl_name[c], instance, CG_V1, &t->h[t->n], err);
+	if (r < 0)
+		return r;
+	t->h[t->n].has = 1U << c;
+	t->where[c] = (int)t->n++;
+	return 0;
+}
+
+static int add_all_v1(struct cg_topo *t, const char *instance, struct cos_err *err)
+{
+	struct cgroup_mount_point mp;
+	void *it = NULL;
+	int r = 0;
+
+	for (int e = cgroup_get_controller_begin(&it, &mp); e == 0;
+	     e = cgroup_get_controller_next(&it, &mp)) {
+		struct statfs fs;
+
+		if (statfs(mp.path, &fs) < 0 || fs.f_type == CGROUP2_SUPER_MAGIC)
+			continue;
+		for (int c = 0; c < CTL__N && r == 0; c++) {
+			/* What v2 does already (freezer, cpu time, perhaps all) is not asked of
+			 * v1, but for devices: files are easier to look at than a program. */
+			if (strcmp(cg_ctl_name[c], mp.name) == 0 &&
+			    (c == CTL_DEVICES || t->where[c] < 0))
+				r = add_v1(t, c, mp.path, instance, err);
+		}
+	}
+	cgroup_get_controller_end(&it);
+	return r;
+}
+
+int cg_topo_open(const char *instance, struct cg_topo *ret, struct cos_err *err)
+{
+	static const enum cg_ctl needed[] = { CTL_CPU, CTL_MEMORY, CTL_PIDS };
+	struct cg_topo t = { .v2 = -1 };
+	int r;
+
+	for (int c = 0; c < CTL__N; c++)
+		t.where[c] = -1;
+	r = cgroup_init();
+	if (r != 0)
+		return cos_fail(err, COS_E_UNSUPPORTED, 0, "find control groups: %s",
+				cgroup_strerror(r));
+	r = add_v2(&t, instance, err);
+	if (r == 0)
+		r = add_all_v1(&t, instance, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(needed); i++) {
+		if (t.where[needed[i]] < 0)
+			r = cos_fail(err, COS_E_UNSUPPORTED, 0,
+				     "the %s controller is mounted nowhere",
+				     cg_ctl_name[needed[i]]);
+	}
+	if (r < 0) {
+		cg_topo_close(&t, instance, false);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+static void remove_empty(int root, const char *instance)
+{
+	auto_close int inst = openat(root, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_close int cos = inst < 0 ? -1 : openat(inst, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_close int top = cos < 0 ? -1 : openat(cos, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (top < 0)
+		return;
+	if (unlinkat(inst, "guests", AT_REMOVEDIR) == 0 &&
+	    unlinkat(cos, instance, AT_REMOVEDIR) == 0)
+		unlinkat(top, "cos",
+			 AT_REMOVEDIR); /* stays while another instance has its own there */
+}
+
+void cg_topo_close(struct cg_topo *t, const char *instance, bool remove)
+{
+	for (unsigned i = 0; i < t->n; i++) {
+		if (remove)
+			remove_empty(t->h[i].root, instance);
+		close_p(&t->h[i].root);
+	}
+	t->n = 0;
+}

@@ -1,0 +1,394 @@
+/* lib/kern/cg.c - a guest's control groups: made, limited, entered, frozen, killed, read, removed
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/kern/cg.h"
+
+#define GROUP_DEPTH_MAX  64
+#define FREEZE_WAIT_USEC 20000
+
+/* The files of a delegated v2 group that its owner may write; see the kernel's cgroup-v2 text. */
+static int delegate(int slot, int payload, uid_t owner)
+{
+	static const char *const files[] = { "cgroup.procs", "cgroup.threads",
+					     "cgroup.subtree_control" };
+
+	if (fchownat(slot, "payload", owner, owner, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		if (fchownat(payload, files[i], owner, owner, AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int make_v2(const struct cg_hier *h, int dir, uid_t owner, int *ret_payload)
+{
+	auto_close int payload = io_dir_at(dir, "payload", 0755);
+	int r;
+
+	if (payload < 0)
+		return payload;
+	for (int c = 0; c < CTL__N; c++) {
+		static const uint32_t handed_down =
+			1U << CTL_CPU | 1U << CTL_MEMORY | 1U << CTL_PIDS;
+
+		if (h->has & handed_down & 1U << c) {
+			r = io_writef_at(dir, "cgroup.subtree_control", "+%s", cg_ctl_name[c]);
+			if (r < 0)
+				return r;
+		}
+	}
+	r = delegate(dir, payload, owner);
+	if (r < 0)
+		return r;
+	*ret_payload = take_fd(payload);
+	return 0;
+}
+
+int cg_make(const struct cg_topo *t, const char *slot, uid_t owner, struct cg_guest *ret,
+	    struct cos_err *err)
+{
+	struct cg_guest g = CG_GUEST_NONE;
+	int r = 0;
+
+	for (unsigned i = 0; i < t->n && r == 0; i++) {
+		g.dir[i] = io_dir_at(t->h[i].root, slot, 0755);
+		if (g.dir[i] < 0)
+			r = cos_fail(err, COS_E_KERNEL, -g.dir[i], "mkdir %s/%s", t->h[i].path,
+				     slot);
+		else if ((int)i == t->v2) {
+			r = make_v2(&t->h[i], g.dir[i], owner, &g.payload);
+			if (r < 0)
+				r = cos_fail(err, COS_E_KERNEL, -r, "delegate %s/%s", t->h[i].path,
+					     slot);
+		}
+	}
+	if (r < 0) {
+		cg_close(&g);
+		cg_remove(t, slot);
+		return r;
+	}
+	*ret = g;
+	return 0;
+}
+
+int cg_open(const struct cg_topo *t, const char *slot, struct cg_guest *ret)
+{
+	struct cg_guest g = CG_GUEST_NONE;
+	bool any = false;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		g.dir[i] =
+			openat(t->h[i].root, slot, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		any = any || g.dir[i] >= 0;
+		if (g.dir[i] >= 0 && (int)i == t->v2)
+			g.payload = openat(g.dir[i], "payload",
+					   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	}
+	if (!any)
+		return -ENOENT;
+	*ret = g;
+	return 0;
+}
+
+void cg_close(struct cg_guest *g)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(g->dir); i++)
+		close_p(&g->dir[i]);
+	close_p(&g->payload);
+}
+
+/* Groups that the guest made below its own are removed from the bottom up. */
+static int remove_groups(int parent, const char *name, unsigned depth)
+{
+	auto_close int fd = -1;
+	struct dirent *e;
+	DIR *d;
+	int r = 0;
+
+	if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+		return 0;
+	if (depth == GROUP_DEPTH_MAX)
+		return -ELOOP;
+	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	d = fdopendir(fd);
+	if (!d)
+		return -errno;
+	fd = -1;
+	while ((e = readdir(d))) {
+		if (e->d_type == DT_DIR && e->d_name[0] != '.') {
+			int one = remove_groups(dirfd(d), e->d_name, depth + 1);
+
+			r = r < 0 ? r : one;
+		}
+	}
+	closedir(d);
+	if (r == 0 && unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		r = -errno;
+	return r;
+}
+
+int cg_remove(const struct cg_topo *t, const char *slot)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		int one = remove_groups(t->h[i].root, slot, 0);
+
+		r = r < 0 ? r : one;
+	}
+	return r;
+}
+
+bool cg_can(const struct cg_topo *t, enum limit_id id, const char **ret_why)
+{
+	if (id >= LIMIT__CG || t->where[limit_defs[id].ctl] >= 0)
+		return true;
+	*ret_why = "its controller is mounted nowhere";
+	return false;
+}
+
+static int write_row(const struct cg_topo *t, const struct cg_guest *g, enum limit_id id,
+		     uint64_t v, struct cos_err *err)
+{
+	const struct limit_def *d = &limit_defs[id];
+	int h = t->where[d->ctl];
+	enum cg_version ver = t->h[h].version;
+	char buf[64];
+	int n = d->fmt(buf, sizeof(buf), v, ver);
+	int r = io_write_at(g->dir[h], d->file[ver], buf, (size_t)n);
+
+	if (r == -EBUSY)
+		return cos_advise(
+			err,
+			cos_fail(err, COS_E_ADMISSION, EBUSY, "%s: write \"%s\" to %s", d->name,
+				 buf, d->file[ver]),
+			"the guest uses more than that now: stop it first, or choose more");
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "%s: write \"%s\" to %s/%s", d->name, buf,
+				t->h[h].path, d->file[ver]);
+	return 0;
+}
+
+static uint64_t before(const struct limits *old, enum limit_id id)
+{
+	return old ? old->v[id] : limit_defs[id].kernel;
+}
+
+int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct limits *l,
+	     const struct limits *old, struct cos_err *err)
+{
+	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
+		struct cos_err ignored;
+		const char *why;
+		int r = 0;
+
+		if (l->v[id] == before(old, id))
+			continue;
+		if (!cg_can(t, id, &why)) {
+			if (l->set[id])
+				r = cos_fail(err, COS_E_UNSUPPORTED, 0, "%s: %s",
+					     limit_defs[id].name, why);
+		} else {
+			r = write_row(t, g, id, l->v[id], err);
+		}
+		if (r == 0)
+			continue;
+		while (id-- > 0) {
+			if (l->v[id] != before(old, id) && cg_can(t, id, &why))
+				write_row(t, g, id, before(old, id), &ignored);
+		}
+		return r;
+	}
+	return 0;
+}
+
+int cg_open_tasks(const struct cg_topo *t, const struct cg_guest *g, int *ret_fds,
+		  struct cos_err *err)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		int fd;
+
+		if (t->h[i].version == CG_V2)
+			continue;
+		fd = openat(g->dir[i], "tasks", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0) {
+			int r = cos_fail(err, COS_E_KERNEL, errno, "open %s/tasks", t->h[i].path);
+
+			while (n > 0)
+				close(ret_fds[--n]);
+			return r;
+		}
+		ret_fds[n++] = fd;
+	}
+	ret_fds[n] = -1;
+	return 0;
+}
+
+int cg_enter_self(const int *tasks)
+{
+	for (; *tasks >= 0; tasks++) {
+		if (write(*tasks, "0", 1) != 1)
+			return -errno;
+	}
+	return 0;
+}
+
+int cg_exec_dir(const struct cg_topo *t, const struct cg_guest *g, struct cos_err *err)
+{
+	int fd;
+
+	if (t->v2 < 0)
+		return -1;
+	fd = io_dir_at(g->dir[t->v2], "exec", 0755);
+	return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "mkdir %s/.../exec", t->h[t->v2].path)
+		      : fd;
+}
+
+static int kill_v1(int dir)
+{
+	for (int round = 0; round < 100; round++) {
+		auto_free char *procs = NULL;
+		char *save = NULL;
+		ssize_t n = io_slurp_at(dir, "cgroup.procs", 4U << 20, &procs);
+
+		if (n <= 0)
+			return (int)n;
+		for (char *p = strtok_r(procs, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
+			kill((pid_t)strtol(p, NULL, 10), SIGKILL);
+		usleep(1000);
+	}
+	return -EBUSY;
+}
+
+int cg_kill(const struct cg_topo *t, const struct cg_guest *g)
+{
+	if (t->v2 >= 0 && g->dir[t->v2] >= 0)
+		return io_write_at(g->dir[t->v2], "cgroup.kill", "1", 1);
+	return kill_v1(g->dir[t->where[CTL_PIDS]]);
+}
+
+static int is_frozen(int dir, enum cg_version ver, bool *ret)
+{
+	char buf[256];
+	ssize_t n =
+		io_read_at(dir, ver == CG_V2 ? "cgroup.events" : "freezer.state", buf, sizeof(buf));
+
+	if (n < 0)
+		return (int)n;
+	*ret = ver == CG_V2 ? strstr(buf, "frozen 1") != NULL : strncmp(buf, "FROZEN", 6) == 0;
+	return 0;
+}
+
+bool cg_is_frozen(const struct cg_topo *t, const struct cg_guest *g)
+{
+	int h = t->where[CTL_FREEZER];
+	bool frozen = false;
+
+	return h >= 0 && is_frozen(g->dir[h], t->h[h].version, &frozen) == 0 && frozen;
+}
+
+static int ask_freeze(int dir, enum cg_version ver, bool on)
+{
+	if (ver == CG_V2)
+		return io_write_at(dir, "cgroup.freeze", on ? "1" : "0", 1);
+	return io_write_at(dir, "freezer.state", on ? "FROZEN" : "THAWED", 6);
+}
+
+int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct cos_err *err)
+{
+	int h = t->where[CTL_FREEZER];
+	enum cg_version ver;
+	uint64_t until = clock_usec() + FREEZE_WAIT_USEC;
+	bool frozen = !on;
+	int r;
+
+	if (h < 0)
+		return cos_fail(err, COS_E_UNSUPPORTED, 0,
+				"neither cgroup v2 nor a v1 freezer is mounted");
+	ver = t->h[h].version;
+	r = ask_freeze(g->dir[h], ver, on);
+	while (r == 0 && frozen != on && clock_usec() < until) {
+		r = is_frozen(g->dir[h], ver, &frozen);
+		if (r == 0 && frozen != on)
+			usleep(200);
+	}
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "%s", on ? "freeze" : "thaw");
+	if (frozen == on)
+		return 0;
+	if (on)
+		ask_freeze(g->dir[h], ver, false);
+	return cos_fail(err, COS_E_TIMEOUT, 0, "processes did not %s within %d ms",
+			on ? "freeze" : "thaw", FREEZE_WAIT_USEC / 1000);
+}
+
+/* The number after KEY at the start of a line; 0 if there is none. */
+static uint64_t flat_value(const char *text, const char *key)
+{
+	size_t len = strlen(key);
+
+	for (const char *p = text; p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
+		if (strncmp(p, key, len) == 0 && p[len] == ' ')
+			return strtoull(p + len + 1, NULL, 10);
+	}
+	return 0;
+}
+
+static uint64_t read_u64(int dir, const char *name, bool *ret_there)
+{
+	char buf[64];
+	bool there = dir >= 0 && io_read_at(dir, name, buf, sizeof(buf)) > 0;
+
+	if (ret_there)
+		*ret_there = there;
+	return there ? strtoull(buf, NULL, 10) : 0;
+}
+
+int cg_usage(const struct cg_topo *t, const struct cg_guest *g, struct cg_usage *ret)
+{
+	int cpu = t->where[CTL_CPU], mem = t->where[CTL_MEMORY], pids = t->where[CTL_PIDS];
+	struct cg_usage u = { 0 };
+	char buf[1024];
+
+	if (g->dir[pids] < 0)
+		return -ENOENT;
+	if (t->v2 >= 0 && io_read_at(g->dir[t->v2], "cpu.stat", buf, sizeof(buf)) > 0)
+		u.cpu_usec = flat_value(buf, "usage_usec");
+	else if (t->where[CTL_CPUACCT] >= 0)
+		u.cpu_usec = read_u64(g->dir[t->where[CTL_CPUACCT]], "cpuacct.usage", NULL) / 1000;
+	if (io_read_at(g->dir[cpu], "cpu.stat", buf, sizeof(buf)) > 0)
+		u.throttled_usec = t->h[cpu].version == CG_V2
+					   ? flat_value(buf, "throttled_usec")
+					   : flat_value(buf, "throttled_time") / 1000;
+	if (t->h[mem].version == CG_V2) {
+		u.memory_bytes = read_u64(g->dir[mem], "memory.current", NULL);
+		u.memory_peak_bytes = read_u64(g->dir[mem], "memory.peak", &u.has_peak);
+	} else {
+		u.memory_bytes = read_u64(g->dir[mem], "memory.usage_in_bytes", NULL);
+		u.memory_peak_bytes =
+			read_u64(g->dir[mem], "memory.max_usage_in_bytes", &u.has_peak);
+	}
+	u.pids = read_u64(g->dir[pids], "pids.current", NULL);
+	*ret = u;
+	return 0;
+}
