@@ -1,0 +1,22 @@
+/* cow-fs/fill.h - what a template's tree can be made from
+ *
+ * Each puts all of its source into T and leaves tree_finish() to the caller. They need neither more
+ * privilege nor other descriptors than the two they are given, and run confined: see confine.h. */
+#pragma once
+
+#include "cow-fs/tree.h"
+
+/* A tar archive, plain or compressed by gzip, xz or zstd, read from FD to its end. Names are bytes.
+ * Sets the locale to C. */
+int fill_from_tar(struct tree *t, int fd, struct cos_err *err);
+
+/* The directory FD. What is mounted below it is left out, and so is the directory that EXCEPT names
+ * by device and inode (the store itself). */
+struct fill_except {
+	dev_t dev;
+	ino_t ino;
+};
+int fill_from_dir(struct tree *t, int fd, const struct fill_except *except, struct cos_err *err);
+
+/* The static busybox FD and its applets, a path in a line. The same busybox makes the same tree. */
+int fill_from_busybox(struct tree *t, int fd, const char *applets, struct cos_err *err);

@@ -1,0 +1,27 @@
+/* cow-fs/import.h - making templates: a source into a new layer, by a confined child process
+ *
+ * Not part of libcowfs.a: it needs libarchive, which no daemon should carry. */
+#pragma once
+
+#include <stdint.h>
+
+#include "cow-fs/store.h"
+#include "cow-fs/tree.h"
+
+enum import_kind { IMPORT_DIR, IMPORT_TAR, IMPORT_BUSYBOX };
+
+struct import_source {
+	enum import_kind kind;
+	int fd;             /* directory, archive or program; borrowed */
+	uint64_t max_bytes; /* of data; 0: what the disk takes */
+};
+
+/* Called in the caller's process about ten times a second. */
+typedef void import_progress(const struct tree_count *n, void *arg);
+
+/* Makes the template NAME. When it returns 0 the template is on the disk; when it fails, or the
+ * process dies, there is no template and cowfs_sweep() finds all that is left. *RET counts what was
+ * put in. PROGRESS may be NULL. -EEXIST (AlreadyExists), -EINVAL (InvalidParameter for the name,
+ * BadImage for the source), Unsupported, KernelRefused. */
+int cowfs_import(const struct cowfs *c, const char *name, const struct import_source *src,
+		 import_progress *progress, void *arg, struct tree_count *ret, struct cos_err *err);

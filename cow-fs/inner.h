@@ -1,0 +1,61 @@
+/* cow-fs/inner.h - what the files of this folder share and nobody else needs */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cow-fs/store.h"
+
+struct jsonx_field;
+
+/* Writes COWFS_ID_SIZE bytes. */
+int cowfs_id_make(char *id);
+bool cowfs_is_id(const char *s);
+
+/* Calls FN for each entry of DIR but "." and "..", in no order, until it returns not 0; returns
+ * that. FN may remove the entry it is called for. */
+int cowfs_each(int dir, int (*fn)(const char *name, void *arg), void *arg);
+
+/* HOW as flock(2), without LOCK_NB it waits. One lock for each struct cowfs: no nesting. */
+int cowfs_lock(const struct cowfs *c, int how);
+void cowfs_unlock(const struct cowfs *c);
+
+/* Renames NAME in DIR into trash/. One rename: cost does not depend on what is below. */
+int cowfs_retire(const struct cowfs *c, int dir, const char *name);
+
+/* Removes all of trash/NAME, at most *BUDGET entries; -EAGAIN when the budget is used up. Leaf. */
+int cowfs_trash_empty(const struct cowfs *c, const char *name, unsigned *budget);
+
+/* Retires the layers that neither a template nor a guest names. The caller has the exclusive lock.
+ * Returns how many. An unreadable record is an error, because it may name any layer. */
+int cowfs_layers_collect(const struct cowfs *c, struct cos_err *err);
+
+/* Fills TO from the small JSON file NAME. -ENOENT, if the file is missing, is left to the caller to
+ * tell; -EUCLEAN (KernelRefused) if it does not hold what FIELDS say. */
+int cowfs_json_read(int dir, const char *name, const struct jsonx_field *fields, size_t n, void *to,
+		    struct cos_err *err);
+
+/* templates/<name>.json */
+struct cowfs_template {
+	struct cowfs_layers layers;
+	uint64_t created; /* us since 1970 */
+	char arch[32];
+};
+
+int cowfs_template_read(const struct cowfs *c, const char *name, struct cowfs_template *ret,
+			struct cos_err *err);
+
+/* guests/<name>/root.json: what a guest stands on, layers or a directory of the user's */
+struct cowfs_record {
+	char template[COWFS_NAME_SIZE]; /* "" with a rootfs */
+	struct cowfs_layers layers;
+	char rootfs[PATH_MAX];
+};
+
+/* -ENOENT (NoSuchGuest). */
+int cowfs_record_read(const struct cowfs *c, const char *guest, struct cowfs_record *ret,
+		      struct cos_err *err);
+
+/* An array of ids; NULL when memory is out. */
+json_t *cowfs_layers_json(const struct cowfs_layers *l);

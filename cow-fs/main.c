@@ -1,0 +1,362 @@
+/* cow-fs/main.c - cow-fs: templates by hand, and as the daemon's child for work that takes long */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cow-fs/busybox.h"
+#include "cow-fs/import.h"
+#include "cow-fs/store.h"
+#include "lib/base/clock.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+
+#ifndef COS_LOCALSTATEDIR
+#define COS_LOCALSTATEDIR "/var"
+#endif
+#define STATE_DIR    COS_LOCALSTATEDIR "/lib/cos"
+#define BUSYBOX      "/bin/busybox"
+#define SWEEP_ROUNDS 1000
+
+struct options {
+	const char *state_dir, *name, *output;
+	uint64_t max_bytes;
+	int fd; /* -1: not given */
+	bool json_errors, progress;
+};
+
+/* ---- what is said ---- */
+
+static void say_error(const struct options *o, const struct cos_err *err)
+{
+	const struct cos_err_def *def = &cos_err_defs[err->code];
+
+	if (o->json_errors) {
+		auto_json json_t *j =
+			json_pack("{s:s, s:s, s:s, s:s}", "error", def->name, "what", err->what,
+				  "why", err->why, "todo", cos_err_todo(err));
+
+		json_dumpf(j, stderr, JSON_COMPACT | JSON_ENSURE_ASCII);
+		fputc('\n', stderr);
+		return;
+	}
+	fprintf(stderr, "cow-fs: %s%s%s\n  %s\n  %s\n", err->what, err->what[0] ? ": " : "",
+		def->title, err->why, cos_err_todo(err));
+}
+
+static void say_progress(const struct tree_count *n, void *arg)
+{
+	(void)arg;
+	printf("progress %" PRIu64 " %" PRIu64 "\n", n->files, n->bytes);
+	fflush(stdout);
+}
+
+/* On stdout with --progress, where the daemon reads, else on stderr. */
+static void say_left_out(const struct options *o, const struct tree_count *n)
+{
+	const struct {
+		uint64_t n;
+		const char *what;
+	} left_out[] = {
+		{ n->devices, "device nodes" },
+		{ n->sockets, "sockets" },
+		{ n->mounts, "directories and files with something mounted on them" },
+		{ n->xattrs, "extended attributes of the host they came from" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(left_out); i++) {
+		if (left_out[i].n > 0)
+			fprintf(o->progress ? stdout : stderr, "%s%" PRIu64 " %s\n",
+				o->progress ? "warning skipped " : "cow-fs: skipped ",
+				left_out[i].n, left_out[i].what);
+	}
+}
+
+/* ---- commands ---- */
+
+static int import(const struct cowfs *c, const struct options *o, const char *name,
+		  const struct import_source *src, struct cos_err *err)
+{
+	struct tree_count n;
+	int r = cowfs_import(c, name, src, o->progress ? say_progress : NULL, NULL, &n, err);
+
+	if (r < 0)
+		return r;
+	if (o->progress)
+		say_progress(&n, NULL);
+	say_left_out(o, &n);
+	return 0;
+}
+
+static int open_source(const struct options *o, const char *path, struct import_source *ret,
+		       struct cos_err *err)
+{
+	auto_close int fd = -1;
+	struct stat st;
+
+	if (o->fd >= 0)
+		fd = fcntl(o->fd, F_DUPFD_CLOEXEC, 3);
+	else if (strcmp(path, "-") == 0)
+		fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+	else
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return cos_fail(err, COS_E_IMAGE, errno, "open %s", path ? path : "the descriptor");
+	if (S_ISDIR(st.st_mode))
+		ret->kind = IMPORT_DIR;
+	else if (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
+		ret->kind = IMPORT_TAR;
+	else
+		return cos_fail(err, COS_E_IMAGE, 0, "%s is neither a directory nor an archive",
+				path ? path : "the descriptor");
+	ret->fd = take_fd(fd);
+	return 0;
+}
+
+static int do_import(const struct cowfs *c, const struct options *o, char **arg,
+		     struct cos_err *err)
+{
+	struct import_source src = { .max_bytes = o->max_bytes };
+	int r;
+
+	if (!arg[1] == (o->fd < 0))
+		return cos_fail(err, COS_E_INVALID, 0, "template import: a source or --fd");
+	r = open_source(o, arg[1], &src, err);
+	if (r < 0)
+		return r;
+	r = import(c, o, arg[0], &src, err);
+	close(src.fd);
+	return r;
+}
+
+static int do_build(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
+{
+	struct import_source src = { .kind = IMPORT_BUSYBOX };
+	int r;
+
+	if (strcmp(arg[0], "busybox") != 0)
+		return cos_fail(err, COS_E_INVALID, 0, "template build: only busybox can be built");
+	src.fd = busybox_open(BUSYBOX, err);
+	if (src.fd < 0)
+		return src.fd;
+	r = import(c, o, o->name ? o->name : "busybox", &src, err);
+	close(src.fd);
+	return r;
+}
+
+static void print_template(json_t *t)
+{
+	const char *name = json_string_value(json_object_get(t, "name"));
+	const char *source = json_string_value(json_object_get(t, "source"));
+	json_int_t created = json_integer_value(json_object_get(t, "created"));
+	time_t sec = (time_t)(created / (json_int_t)USEC_PER_SEC);
+	char when[32] = "";
+	struct tm tm;
+
+	if (gmtime_r(&sec, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	printf("%-24s %-8s %6zu %9" JSON_INTEGER_FORMAT " %13" JSON_INTEGER_FORMAT
+	       " %6" JSON_INTEGER_FORMAT "  %s\n",
+	       name, source, json_array_size(json_object_get(t, "layers")),
+	       json_integer_value(json_object_get(t, "files")),
+	       json_integer_value(json_object_get(t, "bytes")),
+	       json_integer_value(json_object_get(t, "users")), when);
+}
+
+static int do_list(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
+{
+	auto_json json_t *list = NULL;
+	int r = cowfs_template_list(c, &list, err);
+	json_t *t;
+	size_t i;
+
+	(void)arg;
+	if (r < 0)
+		return r;
+	if (o->output && strcmp(o->output, "json") == 0) {
+		json_dumpf(list, stdout, JSON_COMPACT);
+		putchar('\n');
+		return 0;
+	}
+	printf("%-24s %-8s %6s %9s %13s %6s  %s\n", "NAME", "SOURCE", "LAYERS", "FILES", "BYTES",
+	       "USERS", "CREATED");
+	json_array_foreach(list, i, t)
+		print_template(t);
+	return 0;
+}
+
+static int do_delete(const struct cowfs *c, const struct options *o, char **arg,
+		     struct cos_err *err)
+{
+	(void)o;
+	return cowfs_template_delete(c, arg[0], err);
+}
+
+static int do_sweep(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	int r, rounds = 0;
+
+	(void)o;
+	(void)arg;
+	/* Again after something was taken to the trash, or while a guest is being made. */
+	while ((r = cowfs_sweep(c, 0)) == -EAGAIN && ++rounds < SWEEP_ROUNDS)
+		nanosleep(&pause, NULL);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "sweep cow/trash and cow/tmp") : 0;
+}
+
+static const struct command {
+	const char *words[2];
+	int min, max; /* further arguments */
+	int (*run)(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err);
+} commands[] = {
+	{ { "template", "import" }, 1, 2, do_import },
+	{ { "template", "build" }, 1, 1, do_build },
+	{ { "template", "list" }, 0, 0, do_list },
+	{ { "template", "delete" }, 1, 1, do_delete },
+	{ { "sweep", NULL }, 0, 0, do_sweep },
+};
+
+static const char usage[] =
+	"Usage: cow-fs [OPTION]... COMMAND\n"
+	"  template import NAME DIR|TAR|-   make a template; TAR plain or .gz .xz .zst\n"
+	"  template build busybox           make one from the host's static busybox\n"
+	"  template list                    show the templates\n"
+	"  template delete NAME             delete one that no guest stands on\n"
+	"  sweep                            free the space of what was deleted or interrupted\n"
+	"Options:\n"
+	"  --state-dir DIR    default " STATE_DIR "\n"
+	"  --fd N             import: the source is this open descriptor\n"
+	"  --max-bytes SIZE   import: refuse more data than this (\"10G\")\n"
+	"  --name NAME        build: name of the template [busybox]\n"
+	"  --progress         import, build: lines \"progress FILES BYTES\" on stdout\n"
+	"  -o table|json      list: form of the output\n"
+	"  --json-errors      errors as one line of JSON on stderr\n"
+	"  -h, --help\n";
+
+/* ---- arguments ---- */
+
+enum { OPT_STATE_DIR = 256, OPT_FD, OPT_MAX_BYTES, OPT_NAME, OPT_PROGRESS, OPT_JSON_ERRORS };
+
+static int bad(struct cos_err *err, const char *what)
+{
+	return cos_advise(err, cos_fail(err, COS_E_INVALID, 0, "%s", what),
+			  "'cow-fs --help' shows the commands and options");
+}
+
+static int take_option(struct options *o, int opt, struct cos_err *err)
+{
+	uint64_t v;
+
+	switch (opt) {
+	case OPT_STATE_DIR:
+		o->state_dir = optarg;
+		return 0;
+	case OPT_FD:
+		if (str_to_u64(optarg, &v) < 0 || v > INT16_MAX)
+			return bad(err, "--fd: not a descriptor's number");
+		o->fd = (int)v;
+		return 0;
+	case OPT_MAX_BYTES:
+		return str_to_bytes(optarg, &o->max_bytes) < 0 ? bad(err, "--max-bytes: not a size")
+							       : 0;
+	case OPT_NAME:
+		o->name = optarg;
+		return 0;
+	case OPT_PROGRESS:
+		o->progress = true;
+		return 0;
+	case OPT_JSON_ERRORS:
+		o->json_errors = true;
+		return 0;
+	case 'o':
+		o->output = optarg;
+		if (strcmp(optarg, "table") == 0 || strcmp(optarg, "json") == 0)
+			return 0;
+		return bad(err, "-o: neither table nor json");
+	}
+	return bad(err, "unknown option, or an option without its value");
+}
+
+static const struct command *find_command(int *argc, char ***argv, struct cos_err *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		const struct command *cmd = &commands[i];
+		int words = cmd->words[1] ? 2 : 1;
+
+		if (*argc < words || strcmp((*argv)[0], cmd->words[0]) != 0 ||
+		    (words == 2 && strcmp((*argv)[1], cmd->words[1]) != 0))
+			continue;
+		*argc -= words;
+		*argv += words;
+		if (*argc >= cmd->min && *argc <= cmd->max)
+			return cmd;
+		bad(err, "too many or too few arguments");
+		return NULL;
+	}
+	bad(err, *argc ? "no such command" : "no command");
+	return NULL;
+}
+
+static int run(const struct command *cmd, const struct options *o, char **arg, struct cos_err *err)
+{
+	auto_close int state = -1;
+	struct cowfs c;
+	int r;
+
+	if (geteuid() != 0)
+		return cos_advise(err, cos_fail(err, COS_E_DENIED, 0, "cow-fs needs root"),
+				  "run it as root, or use 'cosctl template'");
+	state = open(o->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (state < 0)
+		return cos_advise(err, cos_fail(err, COS_E_KERNEL, errno, "open %s", o->state_dir),
+				  "name cosd's state directory with --state-dir");
+	r = cowfs_open(state, &c, err);
+	if (r < 0)
+		return r;
+	r = cmd->run(&c, o, arg, err);
+	cowfs_close(&c);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "state-dir", required_argument, NULL, OPT_STATE_DIR },
+		{ "fd", required_argument, NULL, OPT_FD },
+		{ "max-bytes", required_argument, NULL, OPT_MAX_BYTES },
+		{ "name", required_argument, NULL, OPT_NAME },
+		{ "progress", no_argument, NULL, OPT_PROGRESS },
+		{ "json-errors", no_argument, NULL, OPT_JSON_ERRORS },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	struct options o = { .state_dir = STATE_DIR, .fd = -1 };
+	const struct command *cmd = NULL;
+	struct cos_err err = { 0 };
+	int opt, r = 0;
+
+	opterr = 0;
+	while (r == 0 && (opt = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
+		if (opt == 'h')
+			return fputs(usage, stdout) < 0;
+		r = take_option(&o, opt, &err);
+	}
+	argc -= optind;
+	argv += optind;
+	if (r == 0)
+		cmd = find_command(&argc, &argv, &err);
+	if (cmd)
+		r = run(cmd, &o, argv, &err);
+	else if (r == 0)
+		r = -EINVAL;
+	if (r < 0)
+		say_error(&o, &err);
+	return r < 0 ? cos_err_defs[err.code].exit_status : 0;
+}

@@ -1,0 +1,222 @@
+/* cow-fs/root.c - guests' root directories: make, open, remove */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cow-fs/inner.h"
+#include "cow-fs/root.h"
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+
+#define OPEN_PATH  (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define UPPER_MODE 07777
+
+static int rootfs_open(const char *path, struct cos_err *err)
+{
+	int fd;
+
+	if (path[0] != '/' || !str_is_text(path, PATH_MAX - 1))
+		return cos_fail(err, COS_E_INVALID, 0, "rootfs: %s is not an absolute path",
+				str_is_text(path, 128) ? path : "this");
+	fd = io_open2(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0,
+		      RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+	if (fd >= 0)
+		return fd;
+	fd = cos_fail(err, COS_E_IMAGE, -fd, "open rootfs %s", path);
+	if (err->sys == ELOOP)
+		return cos_advise(err, fd, "name the directory by a path without symbolic links");
+	return fd;
+}
+
+static int layer_open(const struct cowfs *c, const char *id, struct cos_err *err)
+{
+	char path[COWFS_ID_SIZE + 8];
+	int fd;
+
+	str_fmt(path, sizeof(path), "%s/root", id);
+	fd = openat(c->layers, path, OPEN_PATH);
+	if (fd < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open cow/layers/%s", path);
+	return fd;
+}
+
+/* What the new root is made from: the record's text and the directory whose looks it takes. */
+static int prepare(const struct cowfs *c, const struct cowfs_source *from, char **ret_text,
+		   struct stat *ret_top, struct cos_err *err)
+{
+	auto_json json_t *j = NULL;
+	auto_close int top = -1;
+	struct cowfs_layers layers;
+	int r;
+
+	if (from->rootfs) {
+		top = rootfs_open(from->rootfs, err);
+		j = json_pack("{s:s}", "rootfs", from->rootfs);
+	} else {
+		r = cowfs_template_find(c, from->template, &layers, err);
+		if (r < 0)
+			return r;
+		top = layer_open(c, layers.id[0], err);
+		j = json_pack("{s:s, s:o}", "template", from->template, "layers",
+			      cowfs_layers_json(&layers));
+	}
+	if (top < 0)
+		return top;
+	if (fstat(top, ret_top) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "stat the template's root directory");
+	*ret_text = json_dumps(j, JSON_COMPACT);
+	return *ret_text ? 0 : cos_fail(err, COS_E_KERNEL, ENOMEM, "make root.json");
+}
+
+/* Nobody sees the directory yet: no need to put the file in place by a rename. */
+static int write_record(int home, const char *text, bool durable)
+{
+	auto_close int fd =
+		openat(home, "root.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int r = fd < 0 ? -errno : io_write_all(fd, text, strlen(text));
+
+	return r == 0 && durable && fsync(fd) < 0 ? -errno : r;
+}
+
+static int fill(int home, const char *text, const struct stat *top, bool durable)
+{
+	if (mkdirat(home, "up", 0700) < 0 || mkdirat(home, "wk", 0700) < 0)
+		return -errno;
+	/* A merged directory looks like its upper one: so / will look as the template's. */
+	if (fchownat(home, "up", top->st_uid, top->st_gid, 0) < 0 ||
+	    fchmodat(home, "up", top->st_mode & UPPER_MODE, 0) < 0)
+		return -errno;
+	return write_record(home, text, durable);
+}
+
+/* Made under a name that only a sweep looks at, then renamed. */
+static int publish(const struct cowfs *c, const char *guest, const char *text,
+		   const struct stat *top, bool durable)
+{
+	char tmp[COWFS_ID_SIZE + 8] = "g-";
+	auto_close int home = -1;
+	int r = cowfs_id_make(tmp + 2);
+
+	if (r < 0)
+		return r;
+	home = io_dir_at(c->tmp, tmp, 0700);
+	if (home < 0)
+		return home;
+	r = fill(home, text, top, durable);
+	if (r == 0 && renameat2(c->tmp, tmp, c->guests, guest, RENAME_NOREPLACE) < 0)
+		r = -errno;
+	if (r < 0) {
+		cowfs_retire(c, c->tmp, tmp);
+		return r;
+	}
+	return durable && (fsync(home) < 0 || fsync(c->guests) < 0) ? -errno : 0;
+}
+
+static int make_locked(const struct cowfs *c, const char *guest, const struct cowfs_source *from,
+		       bool durable, struct cos_err *err)
+{
+	auto_free char *text = NULL;
+	struct stat top;
+	int r = prepare(c, from, &text, &top, err);
+
+	if (r < 0)
+		return r;
+	r = publish(c, guest, text, &top, durable);
+	if (r == -EEXIST)
+		return cos_fail(err, COS_E_EXISTS, 0, "guest %s has a root directory already",
+				guest);
+	if (r == -ENOSPC || r == -EDQUOT)
+		return cos_advise(err, cos_fail(err, COS_E_KERNEL, -r, "make cow/guests/%s", guest),
+				  "free space on the file system of the state directory");
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "make cow/guests/%s", guest) : 0;
+}
+
+int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs_source *from,
+		    bool durable, struct cos_err *err)
+{
+	int r;
+
+	if (!str_is_name(guest))
+		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
+				str_is_text(guest, 128) ? guest : "this");
+	if (!from->template == !from->rootfs)
+		return cos_fail(err, COS_E_INVALID, 0, "%s: name a template or a rootfs", guest);
+	r = cowfs_lock(c, LOCK_SH);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock");
+	r = make_locked(c, guest, from, durable, err);
+	cowfs_unlock(c);
+	return r;
+}
+
+int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *err)
+{
+	int r;
+
+	if (!str_is_name(guest))
+		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
+				str_is_text(guest, 128) ? guest : "this");
+	r = cowfs_retire(c, c->guests, guest);
+	if (r < 0 && r != -ENOENT)
+		return cos_fail(err, COS_E_KERNEL, -r, "rename cow/guests/%s", guest);
+	return 0;
+}
+
+static int open_lower(const struct cowfs *c, const struct cowfs_record *rec, struct cowfs_root *r,
+		      struct cos_err *err)
+{
+	int fd;
+
+	if (rec->rootfs[0]) {
+		fd = rootfs_open(rec->rootfs, err);
+		if (fd < 0)
+			return fd;
+		r->lower[r->n_lower++] = fd;
+		return 0;
+	}
+	while (r->n_lower < rec->layers.n) {
+		fd = layer_open(c, rec->layers.id[r->n_lower], err);
+		if (fd < 0)
+			return fd;
+		r->lower[r->n_lower++] = fd;
+	}
+	return 0;
+}
+
+int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root *ret,
+		    struct cos_err *err)
+{
+	struct cowfs_root root = { .home = -1, .upper = -1, .work = -1 };
+	struct cowfs_record rec;
+	int r = cowfs_record_read(c, guest, &rec, err);
+
+	if (r < 0)
+		return r;
+	root.home = openat(c->guests, guest, OPEN_PATH);
+	root.upper = root.home < 0 ? -1 : openat(root.home, "up", OPEN_PATH);
+	root.work = root.upper < 0 ? -1 : openat(root.home, "wk", OPEN_PATH);
+	if (root.work < 0)
+		r = cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s/{up,wk}", guest);
+	else
+		r = open_lower(c, &rec, &root, err);
+	if (r < 0)
+		cowfs_root_close(&root);
+	else
+		*ret = root;
+	return r;
+}
+
+void cowfs_root_close(struct cowfs_root *r)
+{
+	while (r->n_lower > 0)
+		close_p(&r->lower[--r->n_lower]);
+	close_p(&r->work);
+	close_p(&r->upper);
+	close_p(&r->home);
+}

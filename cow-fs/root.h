@@ -1,0 +1,37 @@
+/* cow-fs/root.h - guests' root directories: an upper layer of their own and what it stands on
+ *
+ * guests/<name>/ has up/ and wk/, the overlay's upper and work directory, and root.json, which
+ * names the layers below: {"template": NAME, "layers": [ID, ...]} or {"rootfs": "/directory"}. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "cow-fs/store.h"
+
+struct cowfs_source {
+	const char *template; /* exactly one of the two; borrowed */
+	const char *rootfs;   /* absolute path without symbolic links */
+};
+
+/* What a mount needs, as O_PATH descriptors of directories. */
+struct cowfs_root {
+	int home;        /* the guest's directory, with up/ and wk/ */
+	int upper, work; /* these two */
+	int lower[COWFS_LAYERS_MAX];
+	unsigned n_lower; /* top first */
+};
+
+/* Makes GUEST's root: there whole or not at all. With DURABLE it is on the disk on return; without,
+ * about 15 system calls and no wait. Waits while a template is being deleted.
+ * -EEXIST (AlreadyExists), -ENOENT (NoSuchTemplate), BadImage for a rootfs that is not there. */
+int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs_source *from,
+		    bool durable, struct cos_err *err);
+
+/* Takes GUEST's root away in one rename, whatever its size; 0 also when there is none.
+ * cowfs_sweep() frees the space. It must not be mounted any more. */
+int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *err);
+
+/* -ENOENT (NoSuchGuest); BadImage when a recorded rootfs is not there any more. */
+int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root *ret,
+		    struct cos_err *err);
+void cowfs_root_close(struct cowfs_root *r);

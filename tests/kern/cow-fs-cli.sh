@@ -1,0 +1,104 @@
+#!/bin/sh
+# tests/kern/cow-fs-cli.sh - cow-fs as the daemon and people call it: options, output, exit statuses
+cowfs=${COW_FS:-${TOP_BUILDDIR:-.}/cow-fs/cow-fs}
+n=0 failed=0
+
+# usage: is NAME COMMAND...   the command succeeds
+is() {
+	name=$1
+	shift
+	n=$((n + 1))
+	if "$@"; then
+		echo "ok $n - $name"
+	else
+		echo "not ok $n - $name"
+		sed 's/^/# /' "$dir/out" "$dir/err"
+		failed=1
+	fi
+}
+
+# usage: exits STATUS ARG...   cow-fs with ARG ends with STATUS
+exits() {
+	want=$1
+	shift
+	"$cowfs" --state-dir "$dir/state" "$@" >"$dir/out" 2>"$dir/err"
+	status=$?
+	[ $status -eq "$want" ]
+}
+
+[ -x "$cowfs" ] || { echo "1..0 # SKIP $cowfs is not built"; exit 0; }
+[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
+dir=$(mktemp -d /tmp/cow-cli.XXXXXX) || exit 99
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 99' HUP INT TERM
+
+mkdir -m 700 "$dir/state"
+mkdir -p "$dir/src/etc" "$dir/src/bin"
+echo one >"$dir/src/etc/file"
+tar -C "$dir/src" -cf "$dir/src.tar" .
+
+is 'help' exits 0 --help
+is 'no command' exits 2
+is 'an unknown command' exits 2 template frobnicate
+is 'an unknown option' exits 2 template list --frobnicate
+is 'a word too many' exits 2 sweep now
+is 'no source' exits 2 template import a
+is 'a source twice' exits 2 template import a "$dir/src" --fd 0
+is 'a bad name' exits 2 template import A/B "$dir/src"
+is 'a missing source' exits 1 template import a "$dir/nothing"
+is 'a device as a source' exits 1 template import a /dev/null
+is 'a missing state directory' exits 1 --state-dir "$dir/nothing" template list
+is 'an empty list' exits 0 template list
+
+is 'import a directory' exits 0 template import d:1 "$dir/src"
+is 'is silent' test ! -s "$dir/out" -a ! -s "$dir/err"
+is 'the name is taken' exits 5 template import d:1 "$dir/src"
+is 'in three lines: what, why, what to do' test "$(wc -l <"$dir/err")" -eq 3
+is 'import an archive' exits 0 template import t "$dir/src.tar"
+gzip -c "$dir/src.tar" >"$dir/src.tar.gz"
+is 'from standard input' exits 0 template import in - <"$dir/src.tar.gz"
+piped() { cat "$dir/src.tar.gz" | exits 0 template import pipe -; }
+is 'from a pipe' piped
+is 'from a descriptor, as the daemon does' \
+	exits 0 --json-errors --progress template import fd --fd 3 3<"$dir/src.tar"
+is 'with progress' grep -q '^progress 4 4$' "$dir/out"
+is 'from a directory by descriptor' exits 0 template import fdd --fd 3 3<"$dir/src"
+is 'more data than allowed' exits 1 --max-bytes 3 template import big "$dir/src.tar"
+
+is 'an error for the daemon' exits 1 --json-errors template import g "$dir/src/etc/file"
+is 'is one line of JSON' test "$(wc -l <"$dir/err")" -eq 1
+is 'with its name' grep -q '^{"error":"BadImage","what":"import g","why":".*","todo":".*"}$' \
+	"$dir/err"
+is 'no such template' exits 4 --json-errors template delete nothing
+
+is 'list' exits 0 template list
+is 'has a line for each' test "$(grep -c -E '^(d:1|t|in|pipe|fd|fdd) ' "$dir/out")" -eq 6
+is 'list for programs' exits 0 template list -o json
+is 'is one array' grep -q '^\[{"name":"d:1",.*"source":"dir",.*"users":0}.*\]$' "$dir/out"
+is 'an unknown form' exits 2 template list -o xml
+
+if [ -x /bin/busybox ] && exits 0 template build busybox --name bb:1; then
+	is 'build busybox' exits 5 template build busybox --name bb:1
+	exits 0 template delete bb:1
+else
+	n=$((n + 1))
+	echo "ok $n - build busybox # SKIP no static /bin/busybox"
+fi
+is 'only busybox can be built' exits 2 template build debian
+
+mkdir "$dir/state/cow/guests/g"
+printf '{"template":"t","layers":["%032d"]}' 0 >"$dir/state/cow/guests/g/root.json"
+is 'what is in use is not deleted' exits 1 --json-errors template delete t
+is 'and is told so' grep -q '"error":"InUse".*stands on template t: g' "$dir/err"
+rm -r "$dir/state/cow/guests/g"
+for t in d:1 t in pipe fd fdd; do
+	is "delete $t" exits 0 template delete $t
+done
+is 'sweep' exits 0 sweep
+is 'leaves an empty store' test -z "$(find "$dir/state/cow" -mindepth 2)"
+echo 2 >"$dir/state/cow/format"
+is 'a newer format is refused' exits 1 template list
+is 'with advice' grep -q 'upgrade cos' "$dir/err"
+
+echo "1..$n"
+exit $failed
