@@ -1,0 +1,56 @@
+/* lib/launch/child.h - what runs between clone3() and execve(), in a guest's namespaces or on the way */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "lib/base/err.h"
+#include "lib/kern/cap.h"
+#include "lib/kern/filter.h"
+
+struct launch;
+struct launch_exec;
+struct launch_rules;
+
+/* Namespaces of a guest beside the user namespace. */
+#define GUEST_NS                                                                                   \
+	(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
+
+/* Entry points of the processes; each returns an exit status. */
+int child_helper(struct launch *l, int sock);
+int exec_helper(struct launch_exec *x, int sock);
+
+/* clone3() as a child of the caller's parent; returns the pid and its pidfd, 0 in the child. */
+pid_t child_clone_sibling(unsigned long long ns, int *ret_pidfd, struct cos_err *err);
+/* Becomes root of the user namespace it is in. */
+int child_become_root(struct cos_err *err);
+
+/* Who runs a command: looked up in the guest's own /etc/passwd and /etc/group. */
+#define WHO_GROUPS_MAX 64
+struct who {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[WHO_GROUPS_MAX];
+	unsigned n_groups;
+	char home[256];
+};
+/* TEXT: NULL (root), NAME, UID, UID:GID or NAME:GROUP. Runs inside the guest's root. */
+int who_find(const char *text, struct who *ret, struct cos_err *err);
+
+/* The last steps before an exec: bounding set, groups, no_new_privs, filter, ids, capabilities. */
+int child_confine(const struct launch_rules *rules, const struct who *who, bool no_new_privs,
+		  struct cos_err *err);
+/* argv from a JSON array of texts; NULL when memory is out. Borrowed texts. PREFIX entries come first. */
+char **child_argv(json_t *command, const char *const *prefix, unsigned n_prefix);
+/* The documented environment, then A, then B (objects, may be NULL). */
+char **child_env(const struct who *who, json_t *a, json_t *b);
+/* The absolute path of CMD by the PATH of ENV, executable for the caller, into BUF. NotFound or
+ * NotExecutable. */
+int child_find_command(const char *cmd, char *const *env, char *buf, size_t size, struct cos_err *err);
+
+/* Opens a new terminal of the devpts at /dev/pts: master and slave. */
+int child_open_pty(int *ret_master, int *ret_slave, struct cos_err *err);
+
+/* Writes /etc/hostname, hosts and resolv.conf and sets the time zone; inside the guest's root. */
+int child_write_etc(const struct launch *l, struct cos_err *err);

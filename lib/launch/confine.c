@@ -1,0 +1,176 @@
+/* lib/launch/confine.c - the last steps before an exec, for a guest's first process and for exec's command */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/launch/child.h"
+#include "lib/launch/guest.h"
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+pid_t child_clone_sibling(unsigned long long ns, int *ret_pidfd, struct cos_err *err)
+{
+	int pidfd = -1;
+	struct clone_args ca = {
+		.flags = ns | CLONE_PIDFD | CLONE_PARENT,
+		.pidfd = (uintptr_t)&pidfd,
+	};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
+
+	if (pid < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "clone3");
+	if (pid > 0)
+		*ret_pidfd = pidfd;
+	return pid;
+}
+
+int child_become_root(struct cos_err *err)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "become root of the user namespace");
+	return 0;
+}
+
+int child_confine(const struct launch_rules *rules, const struct who *who, bool no_new_privs,
+		  struct cos_err *err)
+{
+	int r = cap_drop_bounding(rules->caps);
+
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "drop capabilities");
+	if (setgroups(who->n_groups, who->groups) < 0 || setresgid(who->gid, who->gid, who->gid) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "become group %u", who->gid);
+	if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "no_new_privs");
+	r = filter_load(&rules->filter); /* while CAP_SYS_ADMIN is held */
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "load the system call filter");
+	if (setresuid(who->uid, who->uid, who->uid) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "become user %u", who->uid);
+	r = cap_set(who->uid == 0 ? rules->caps : 0);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "set capabilities") : 0;
+}
+
+char **child_argv(json_t *command, const char *const *prefix, unsigned n_prefix)
+{
+	size_t n = json_array_size(command);
+	char **argv = calloc(n_prefix + n + 1, sizeof(*argv));
+
+	if (!argv)
+		return NULL;
+	for (unsigned i = 0; i < n_prefix; i++)
+		argv[i] = (char *)prefix[i];
+	for (size_t i = 0; i < n; i++)
+		argv[n_prefix + i] = (char *)json_string_value(json_array_get(command, i));
+	return argv;
+}
+
+/* Puts NAME=VALUE into ENV, over an earlier value of the same name. */
+static bool put_env(char **env, const char *name, const char *value)
+{
+	size_t len = strlen(name), i = 0;
+	char *s = malloc(len + strlen(value) + 2);
+
+	if (!s)
+		return false;
+	sprintf(s, "%s=%s", name, value);
+	while (env[i] && (strncmp(env[i], name, len) != 0 || env[i][len] != '='))
+		i++;
+	env[i] = s;
+	return true;
+}
+
+char **child_env(const struct who *who, json_t *a, json_t *b)
+{
+	const char *const fixed[][2] = {
+		{ "container", "cos" }, { "PATH", DEFAULT_PATH }, { "HOME", who->home },
+		{ "TERM", "xterm" },	{ "LANG", "C.UTF-8" },
+	};
+	json_t *const more[] = { a, b };
+	char **env = calloc(ARRAY_SIZE(fixed) + json_object_size(a) + json_object_size(b) + 1,
+			    sizeof(*env));
+	bool good = env != NULL;
+	const char *key;
+	json_t *v;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fixed) && good; i++)
+		good = put_env(env, fixed[i][0], fixed[i][1]);
+	for (size_t i = 0; i < ARRAY_SIZE(more) && good; i++) {
+		json_object_foreach(more[i], key, v)
+			good = good && put_env(env, key, json_string_value(v));
+	}
+	return good ? env : NULL;
+}
+
+static int check_command(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EACCES;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+int child_find_command(const char *cmd, char *const *env, char *buf, size_t size, struct cos_err *err)
+{
+	const char *path = DEFAULT_PATH;
+	int r = -ENOENT;
+
+	while (*env) {
+		if (strncmp(*env, "PATH=", 5) == 0)
+			path = *env + 5;
+		env++;
+	}
+	if (strchr(cmd, '/')) {
+		r = str_fmt(buf, size, "%s", cmd) ? check_command(buf) : -ENAMETOOLONG;
+		path = "";
+	}
+	while (*path && r < 0) {
+		size_t n = strcspn(path, ":");
+		int one;
+
+		if (!str_fmt(buf, size, "%.*s/%s", (int)n, n ? path : ".", cmd))
+			return cos_fail(err, COS_E_NOT_FOUND, ENAMETOOLONG, "%.80s", cmd);
+		one = check_command(buf);
+		r = one == 0 || r == -ENOENT ? one : r; /* a hit that may not be executed is told */
+		path += n + (path[n] == ':');
+	}
+	if (r == -ENOENT || r == -ENOTDIR)
+		return cos_fail(err, COS_E_NOT_FOUND, 0, "%.200s: not found in the guest", cmd);
+	return r < 0 ? cos_fail(err, COS_E_NOT_EXEC, -r, "%.200s", cmd) : 0;
+}
+
+int child_open_pty(int *ret_master, int *ret_slave, struct cos_err *err)
+{
+	auto_close int master = io_open2(AT_FDCWD, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, 0,
+					 RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+	int unlock = 0, slave;
+
+	if (master < 0)
+		return cos_fail(err, COS_E_KERNEL, -master, "open /dev/pts/ptmx");
+	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "unlock a new terminal");
+	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open a new terminal");
+	*ret_master = take_fd(master);
+	*ret_slave = slave;
+	return 0;
+}

@@ -1,0 +1,330 @@
+/* lib/launch/ct.c - the start steps of a container, in order */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cow-fs/mount.h"
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/kern/mnt.h"
+#include "lib/kern/proc.h"
+#include "lib/launch/child.h"
+#include "lib/launch/guest.h"
+#include "lib/launch/msg.h"
+
+
+static bool is_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* cgroup: the slot with its limits, before any process of the guest exists. */
+static int cgroup_make(struct launch *l, struct cos_err *err)
+{
+	const struct cg_topo *t = &l->host->topo;
+	uid_t owner = l->spec->userns ? l->id_base : 0;
+	int dev = t->where[CTL_DEVICES], r;
+
+	r = cg_make(t, l->slot, owner, &l->cg, err);
+	if (r == 0)
+		r = cg_apply(t, &l->cg, &l->spec->limits, NULL, err);
+	if (r < 0)
+		return r;
+	if (dev < 0)
+		return cos_fail(err, COS_E_UNSUPPORTED, 0, "neither cgroup v2 nor v1 devices is mounted");
+	if (t->h[dev].version == CG_V1)
+		r = dev_v1_apply(&l->rules->devices, l->cg.dir[dev], err);
+	else if ((r = dev_bpf_attach(l->rules->dev_prog, l->cg.dir[dev])) < 0)
+		r = cos_fail(err, COS_E_KERNEL, -r, "attach the device program");
+	return r < 0 ? r : cg_open_tasks(t, &l->cg, l->tasks, err);
+}
+
+static void cgroup_undo(struct launch *l)
+{
+	for (int *t = l->tasks; *t >= 0; t++)
+		close_p(t);
+	cg_close(&l->cg);
+	cg_remove(&l->host->topo, l->slot);
+}
+
+/* userns: the helper process, born in a user namespace and in the v2 group; then its id maps. */
+static int userns_make(struct launch *l, struct cos_err *err)
+{
+	bool into = l->cg.payload >= 0;
+	struct clone_args ca = {
+		.flags = (l->spec->userns ? CLONE_NEWUSER : 0) | (into ? CLONE_INTO_CGROUP : 0),
+		.exit_signal = SIGCHLD,
+		.cgroup = into ? (uint64_t)l->cg.payload : 0,
+	};
+	int sv[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
+	l->helper = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
+	if (l->helper == 0)
+		_exit(child_helper(l, sv[1]));
+	r = errno;
+	close(sv[1]);
+	l->sync = sv[0];
+	for (int *t = l->tasks; *t >= 0; t++)
+		close_p(t);
+	if (l->helper < 0) {
+		l->helper = 0;
+		return cos_fail(err, COS_E_KERNEL, r, "clone3");
+	}
+	if (l->spec->userns) {
+		r = proc_write_maps(l->helper, l->id_base, LAUNCH_IDS);
+		if (r < 0)
+			return cos_fail(err, COS_E_KERNEL, -r, "write the maps of ids %u..%u", l->id_base,
+					l->id_base + LAUNCH_IDS - 1);
+		l->userns = proc_open_ns(l->helper, "user");
+		if (l->userns < 0)
+			return cos_fail(err, COS_E_KERNEL, -l->userns, "open the user namespace");
+	}
+	r = msg_send(l->sync, MSG_GO, 0, NULL, 0);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "tell the helper") : 0;
+}
+
+static void userns_undo(struct launch *l)
+{
+	close_p(&l->userns);
+	close_p(&l->sync);
+	if (l->helper > 0) {
+		kill(l->helper, SIGKILL);
+		waitpid(l->helper, NULL, 0);
+		l->helper = 0;
+	}
+}
+
+/* The guest's /dev is a tmpfs of the host whose root belongs to the guest's root: device nodes work in
+ * it, and what may be opened is the device allow-list's matter. */
+static int make_dev(const struct launch *l, struct cos_err *err)
+{
+	static const struct {
+		const char *name;
+		unsigned minor_no, major_no;
+	} nodes[] = { { "null", 3, 1 },	  { "zero", 5, 1 },    { "full", 7, 1 },
+		      { "random", 8, 1 }, { "urandom", 9, 1 }, { "tty", 0, 5 } };
+	static const char *const links[][2] = {
+		{ "/proc/self/fd", "fd" },	     { "/proc/self/fd/0", "stdin" },
+		{ "/proc/self/fd/1", "stdout" }, { "/proc/self/fd/2", "stderr" },
+		{ "pts/ptmx", "ptmx" },
+	};
+	static const char *const dirs[] = { "pts", "shm", "mqueue" };
+	uint32_t id = l->spec->userns ? l->id_base : 0;
+	char owner[16];
+	struct mnt_opt opts[] = { { "mode", "0755" }, { "size", "1m" },	   { "nr_inodes", "1024" },
+				  { "uid", owner },   { "gid", owner },	   { NULL, NULL } };
+	auto_close int mnt = -1;
+	bool good = true;
+
+	snprintf(owner, sizeof(owner), "%u", id);
+	mnt = mnt_new_tell("tmpfs", opts, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
+	if (mnt < 0)
+		return mnt;
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
+		good = good &&
+		       mknodat(mnt, nodes[i].name, S_IFCHR | 0666,
+			       makedev(nodes[i].major_no, nodes[i].minor_no)) == 0 &&
+		       fchmodat(mnt, nodes[i].name, 0666, 0) == 0 &&
+		       fchownat(mnt, nodes[i].name, id, id, AT_SYMLINK_NOFOLLOW) == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
+		good = good && mkdirat(mnt, dirs[i], 0755) == 0 &&
+		       fchownat(mnt, dirs[i], id, id, AT_SYMLINK_NOFOLLOW) == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++)
+		good = good && symlinkat(links[i][0], mnt, links[i][1]) == 0 &&
+		       fchownat(mnt, links[i][1], id, id, AT_SYMLINK_NOFOLLOW) == 0;
+	return good ? take_fd(mnt) : cos_fail(err, COS_E_KERNEL, errno, "fill the guest's /dev");
+}
+
+/* The source is opened once and checked; what is mounted is what was opened, whatever the path leads to
+ * later. */
+static int clone_bind(const struct launch *l, const struct spec_bind *b, struct cos_err *err)
+{
+	auto_close int src = io_open2(AT_FDCWD, b->source, O_PATH, 0, RESOLVE_NO_MAGICLINKS);
+	auto_close int mnt = -1;
+	struct stat st;
+	int r;
+
+	if (src < 0 || fstat(src, &st) < 0)
+		return cos_fail(err, COS_E_INVALID, src < 0 ? -src : errno, "bind source %s", b->source);
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISSOCK(st.st_mode))
+		return cos_fail(err, COS_E_INVALID, 0,
+				"bind source %s: not a directory, file or socket", b->source);
+	mnt = mnt_clone(src, "", S_ISDIR(st.st_mode));
+	if (mnt < 0)
+		return cos_fail(err, COS_E_KERNEL, -mnt, "open_tree %s", b->source);
+	r = mnt_attr(mnt, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (b->readonly ? MOUNT_ATTR_RDONLY : 0), 0,
+		     true);
+	if (r == 0 && l->userns >= 0)
+		r = mnt_idmap(mnt, l->userns, true);
+	if (r < 0)
+		return cos_advise(err,
+				  cos_fail(err, COS_E_UNSUPPORTED, -r, "map the owners of bind source %s",
+					   b->source),
+				  "bind a directory of a file system that can (ext4, xfs, btrfs), without "
+				  "other mounts below it");
+	return take_fd(mnt);
+}
+
+
+/* root: the overlay, /dev and binds as detached mounts, while the helper makes the namespaces. */
+static int root_mount(struct launch *l, struct cos_err *err)
+{
+	struct cowfs_mount m = {
+		.lower = l->root->lower,
+		.n_lower = l->root->n_lower,
+		.home = l->root->home,
+		.userns = l->userns,
+		.id_base = l->id_base,
+		.is_volatile = l->spec->is_volatile,
+	};
+
+	l->root_mnt = cowfs_mount(&m, l->host->overlay, err);
+	if (l->root_mnt < 0)
+		return l->root_mnt;
+	l->dev_mnt = make_dev(l, err);
+	if (l->dev_mnt < 0)
+		return l->dev_mnt;
+	for (unsigned i = 0; i < l->spec->n_binds; i++) {
+		l->binds[i] = clone_bind(l, &l->spec->binds[i], err);
+		if (l->binds[i] < 0)
+			return l->binds[i];
+	}
+	return 0;
+}
+
+static void root_unmount(struct launch *l)
+{
+	close_p(&l->root_mnt);
+	close_p(&l->dev_mnt);
+	for (size_t i = 0; i < ARRAY_SIZE(l->binds); i++)
+		close_p(&l->binds[i]);
+}
+
+/* birth: the guest's first process exists; the helper has done its work. */
+static int birth_wait(struct launch *l, struct cos_err *err)
+{
+	unsigned n = 1;
+	struct msg m;
+	int r;
+
+	if (!is_readable(l->sync))
+		return LAUNCH_WAIT;
+	r = msg_recv(l->sync, MSG_BORN, &m, &l->pidfd, &n, err);
+	if (r < 0)
+		return r;
+	l->pid = m.pid;
+	waitpid(l->helper, NULL, 0);
+	l->helper = 0;
+	return 0;
+}
+
+static void birth_undo(struct launch *l)
+{
+	if (l->pidfd < 0)
+		return;
+	proc_kill_wait(l->pidfd);
+	close_p(&l->pidfd);
+	close_p(&l->console);
+}
+
+static int handover(struct launch *l, struct cos_err *err)
+{
+	int fds[SPEC_BINDS_MAX + 2] = { l->root_mnt, l->dev_mnt }, r;
+	unsigned n = l->spec->n_binds;
+
+	memcpy(fds + 2, l->binds, n * sizeof(int));
+	r = msg_send(l->sync, MSG_MOUNTS, 0, fds, n + 2);
+	root_unmount(l);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "hand the mounts over") : 0;
+}
+
+static int prepare_wait(struct launch *l, struct cos_err *err)
+{
+	unsigned n = 1;
+	struct msg m;
+
+	if (!is_readable(l->sync))
+		return LAUNCH_WAIT;
+	return msg_recv(l->sync, MSG_READY, &m, &l->console, &n, err);
+}
+
+/* limits of the process itself, set from outside: the guest's root may lower but not raise them */
+static int rlimits_set(struct launch *l, struct cos_err *err)
+{
+	for (enum limit_id id = LIMIT__CG; id < LIMIT__N; id++) {
+		uint64_t v = l->spec->limits.v[id];
+		struct rlimit lim = { .rlim_cur = v == LIMIT_MAX ? RLIM_INFINITY : v };
+		char text[32];
+		int no;
+
+		if (limit_defs[id].resource == RLIMIT_NOFILE && !l->spec->limits.set[id])
+			lim = (struct rlimit){ l->host->nofile[0], l->host->nofile[1] };
+		else if (!l->spec->limits.set[id])
+			continue;
+		else
+			lim.rlim_max = lim.rlim_cur;
+		if (prlimit(l->pid, (unsigned)limit_defs[id].resource, &lim, NULL) == 0)
+			continue;
+		no = errno;
+		cos_fail(err, COS_E_UNSUPPORTED, no, "%s=%s", limit_defs[id].name,
+			 limit_print(id, v, text));
+		return cos_advise(err, -no,
+				  "the daemon may not raise this limit above its own hard limit on this "
+				  "host: choose less, or start cosd with CAP_SYS_RESOURCE");
+	}
+	return 0;
+}
+
+static int record(struct launch *l, struct cos_err *err)
+{
+	return l->ops->record(l, err);
+}
+
+static int release(struct launch *l, struct cos_err *err)
+{
+	int r = msg_send(l->sync, MSG_RELEASE, 0, NULL, 0);
+
+	return r < 0 ? cos_fail(err, COS_E_INTERNAL, -r, "the guest died before it was released") : 0;
+}
+
+static int exec_wait(struct launch *l, struct cos_err *err)
+{
+	json_t *cmd = json_array_get(l->spec->command, 0);
+	int r = msg_recv_end(l->sync, cmd ? json_string_value(cmd) : "/sbin/init", err);
+
+	return r == -EAGAIN ? LAUNCH_WAIT : r;
+}
+
+static const struct step steps[] = {
+	{ "cgroup",   cgroup_make,  cgroup_undo },
+	{ "userns",   userns_make,  userns_undo },
+	{ "root",     root_mount,   root_unmount },
+	{ "birth",    birth_wait,   birth_undo },
+	{ "handover", handover,     NULL },
+	{ "prepare",  prepare_wait, NULL },
+	{ "rlimits",  rlimits_set,  NULL },
+	{ "record",   record,       NULL },
+	{ "release",  release,      NULL },
+	{ "exec",     exec_wait,    NULL },
+};
+
+const struct guest_type container_type = { "container", steps, ARRAY_SIZE(steps) };

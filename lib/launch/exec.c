@@ -1,0 +1,251 @@
+/* lib/launch/exec.c - a command in a running guest
+ *
+ * A helper enters the control groups as a process of the host, then all of the guest's namespaces in one
+ * setns() on its first process, and from there makes the command's process as a sibling (CLONE_PARENT).
+ * That one has the guest's rights from its first instruction; it is not dumpable until the exec. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/kern/proc.h"
+#include "lib/launch/child.h"
+#include "lib/launch/guest.h"
+#include "lib/launch/msg.h"
+
+#define FD_SYNC 3
+#define JOIN_NS                                                                                    \
+	(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
+
+static int open_stdio(const struct launch_exec *x, int *ret_master, struct cos_err *err)
+{
+	int slave = -1, r = 0;
+
+	*ret_master = -1;
+	if (x->tty) {
+		struct winsize ws = { .ws_row = x->rows, .ws_col = x->cols };
+
+		r = child_open_pty(ret_master, &slave, err);
+		if (r < 0)
+			return r;
+		ioctl(slave, TIOCSWINSZ, &ws);
+	}
+	for (int i = 0; i < 3 && r == 0; i++) {
+		if (dup2(x->tty ? slave : x->stdio[i], i) < 0)
+			r = cos_fail(err, COS_E_KERNEL, errno, "place descriptor %d", i);
+	}
+	if (r == 0 && setsid() < 0)
+		r = cos_fail(err, COS_E_KERNEL, errno, "setsid");
+	if (r == 0 && x->tty && ioctl(0, TIOCSCTTY, 0) < 0)
+		r = cos_fail(err, COS_E_KERNEL, errno, "take the terminal");
+	return r;
+}
+
+static int prepare(const struct launch_exec *x, struct who *who, int *ret_sock, int sock,
+		   struct cos_err *err)
+{
+	struct rlimit nofile = { x->host->nofile[0], x->host->nofile[1] };
+	int master, r = open_stdio(x, &master, err);
+
+	if (r == 0)
+		r = who_find(x->user ?: x->spec->user, who, err);
+	if (r < 0)
+		return r;
+	r = msg_send(sock, MSG_READY, 0, &master, master >= 0 ? 1 : 0);
+	if (r < 0)
+		return cos_fail(err, COS_E_INTERNAL, -r, "the daemon is gone");
+	if (dup3(sock, FD_SYNC, O_CLOEXEC) < 0 && errno != EINVAL)
+		return cos_fail(err, COS_E_KERNEL, errno, "place descriptors");
+	*ret_sock = FD_SYNC;
+	proc_close_from(FD_SYNC + 1);
+	if (!x->spec->limits.set[LIMIT_R_NOFILE])
+		setrlimit(RLIMIT_NOFILE, &nofile);
+	return 0;
+}
+
+static int command_main(const struct launch_exec *x, int sock)
+{
+	struct cos_err err = { 0 };
+	struct who who = { 0 };
+	char path[4096], **argv = NULL, **env = NULL;
+	int r = prepare(x, &who, &sock, sock, &err);
+
+	if (r == 0) {
+		argv = child_argv(x->command, NULL, 0);
+		env = child_env(&who, x->spec->env, x->env);
+		if (!argv || !env)
+			r = cos_fail(&err, COS_E_KERNEL, ENOMEM, "arguments");
+	}
+	if (r == 0)
+		r = child_confine(x->rules, &who, x->spec->no_new_privs, &err);
+	if (r == 0 && chdir(x->cwd ?: x->spec->cwd) < 0)
+		r = cos_fail(&err, COS_E_INVALID, errno, "cwd %s in the guest", x->cwd ?: x->spec->cwd);
+	if (r == 0)
+		r = child_find_command(argv[0], env, path, sizeof(path), &err);
+	if (r == 0) {
+		execve(path, argv, env);
+		r = errno;
+		cos_fail(&err, r == ENOENT ? COS_E_NOT_FOUND : COS_E_NOT_EXEC, r, "execve %s", path);
+	}
+	msg_fail(sock, &err);
+	return 126;
+}
+
+/* Through the pidfd the kernel takes all namespaces of the guest's first process at once: there is no
+ * moment in which a process with the host's capabilities is visible in the guest. */
+static int join(const struct launch_exec *x, struct cos_err *err)
+{
+	int ns = JOIN_NS | (x->spec->userns ? CLONE_NEWUSER : 0);
+
+	if (setns(x->guest, ns) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "setns to the guest");
+	return x->spec->userns ? child_become_root(err) : 0;
+}
+
+int exec_helper(struct launch_exec *x, int sock)
+{
+	int keep[] = { sock, x->guest, x->stdio[0], x->stdio[1], x->stdio[2] };
+	int tasks[CG_HIER_MAX + 1], pidfd = -1, r;
+	struct cos_err err = { 0 };
+	pid_t pid;
+
+	proc_reset_signals();
+	umask(022);
+	r = cg_open_tasks(&x->host->topo, x->cg, tasks, &err);
+	if (r == 0) {
+		r = cg_enter_self(tasks);
+		if (r < 0)
+			cos_fail(&err, COS_E_KERNEL, -r, "enter the control groups");
+	}
+	proc_close_but(keep, ARRAY_SIZE(keep));
+	if (r == 0)
+		r = join(x, &err);
+	pid = r < 0 ? r : child_clone_sibling(0, &pidfd, &err);
+	if (pid == 0)
+		return command_main(x, sock);
+	if (pid < 0)
+		msg_fail(sock, &err);
+	else
+		msg_send(sock, MSG_BORN, pid, &pidfd, 1);
+	return 0;
+}
+
+int launch_exec_start(struct launch_exec *x, struct cos_err *err)
+{
+	auto_close int group = cg_exec_dir(&x->host->topo, x->cg, err);
+	struct clone_args ca = {
+		.flags = group >= 0 ? CLONE_INTO_CGROUP : 0,
+		.exit_signal = SIGCHLD,
+		.cgroup = group >= 0 ? (uint64_t)group : 0,
+	};
+	int sv[2];
+
+	x->sync = x->pidfd = x->master = -1;
+	x->helper = x->pid = 0;
+	x->tty_checked = false;
+	if (group < -1)
+		return group;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
+	x->helper = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
+	if (x->helper == 0)
+		_exit(exec_helper(x, sv[1]));
+	close(sv[1]);
+	x->sync = sv[0];
+	if (x->helper < 0) {
+		int no = errno;
+
+		x->helper = 0;
+		close_p(&x->sync);
+		return cos_fail(err, COS_E_KERNEL, no, "clone3");
+	}
+	return 0;
+}
+
+/* The master comes from inside: it has to be what it is said to be before a client may have it. */
+static int check_master(int fd, struct cos_err *err)
+{
+	struct stat st;
+	int number;
+
+	if (fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(5, 2) &&
+	    ioctl(fd, TIOCGPTN, &number) == 0)
+		return 0;
+	return cos_fail(err, COS_E_DENIED, 0, "the guest's /dev/pts/ptmx is not a terminal");
+}
+
+static int take_born(struct launch_exec *x, struct cos_err *err)
+{
+	unsigned n = 1;
+	struct msg m;
+	int r = msg_recv(x->sync, MSG_BORN, &m, &x->pidfd, &n, err);
+
+	if (r < 0)
+		return r;
+	x->pid = m.pid;
+	waitpid(x->helper, NULL, 0);
+	x->helper = 0;
+	return LAUNCH_WAIT;
+}
+
+static int take_ready(struct launch_exec *x, struct cos_err *err)
+{
+	unsigned n = 1;
+	struct msg m;
+	int r = msg_recv(x->sync, MSG_READY, &m, &x->master, &n, err);
+
+	if (r == 0 && x->tty)
+		r = check_master(x->master, err);
+	x->tty_checked = r == 0;
+	return r < 0 ? r : LAUNCH_WAIT;
+}
+
+/* Packets arrive in order: born, ready, and the end or a failure. */
+static int next_packet(struct launch_exec *x, struct cos_err *err)
+{
+	if (x->pidfd < 0)
+		return take_born(x, err);
+	if (!x->tty_checked)
+		return take_ready(x, err);
+	return msg_recv_end(x->sync, json_string_value(json_array_get(x->command, 0)), err);
+}
+
+int launch_exec_continue(struct launch_exec *x, struct cos_err *err)
+{
+	struct pollfd p = { .fd = x->sync, .events = POLLIN };
+	int r = LAUNCH_WAIT;
+
+	while (r == LAUNCH_WAIT && poll(&p, 1, 0) > 0)
+		r = next_packet(x, err);
+	return r;
+}
+
+void launch_exec_abort(struct launch_exec *x)
+{
+	close_p(&x->sync);
+	if (x->helper > 0) {
+		kill(x->helper, SIGKILL);
+		waitpid(x->helper, NULL, 0);
+		x->helper = 0;
+	}
+	if (x->pidfd >= 0)
+		proc_kill_wait(x->pidfd);
+	close_p(&x->pidfd);
+	close_p(&x->master);
+}

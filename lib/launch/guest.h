@@ -1,0 +1,136 @@
+/* lib/launch/guest.h - what a start needs and holds; the engine that the daemon and cos-oci share
+ *
+ * A start is a list of steps, each with its undo (steps.c). Steps never block for long: where the child
+ * has to answer first, the list pauses and goes on when launch.sync is readable. The engine calls up only
+ * through struct launch_ops. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cow-fs/root.h"
+#include "lib/base/err.h"
+#include "lib/kern/cap.h"
+#include "lib/kern/cg.h"
+#include "lib/kern/devbpf.h"
+#include "lib/kern/filter.h"
+#include "lib/model/spec.h"
+
+#define LAUNCH_WAIT	1 /* a step's answer: go on when launch.sync is readable */
+#define LAUNCH_IDS	65536
+#define LAUNCH_SOCKETS	2 /* clients that a start may show the console to */
+#define SLOT_NAME_SIZE	16
+
+/* What all starts on this host share; filled once. */
+struct launch_host {
+	struct cg_topo topo;
+	unsigned overlay;    /* enum cowfs_feature bits that work */
+	int init;	     /* sealed memory that holds cos-init */
+	uint64_t nofile[2];  /* RLIMIT_NOFILE, soft and hard, that guests get */
+};
+
+/* A profile's words in the kernel's form; made once, used by every start and exec with the same words. */
+struct launch_rules {
+	struct filter filter;
+	struct dev_rules devices;
+	int dev_prog; /* v2: BPF program; -1 where v1 files do it */
+	cap_mask caps;
+};
+
+struct launch;
+
+struct launch_ops {
+	/* STEP is done; for histograms and events. */
+	void (*step_done)(struct launch *l, const char *step, uint64_t usec);
+	/* The child is complete and waits: write down who it is. It runs only after this returned 0. */
+	int (*record)(struct launch *l, struct cos_err *err);
+	/* Kill point for tests: called before and after each step with its name. */
+	void (*point)(const char *step, bool after);
+};
+
+struct launch {
+	/* filled by the caller, borrowed until the start has ended */
+	void *owner; /* for OPS */
+	const struct launch_host *host;
+	const struct launch_ops *ops;
+	const struct guest_type *type;
+	const struct spec *spec;
+	const struct launch_rules *rules;
+	struct cowfs_root *root; /* opened; closed by the "root" step when the mount stands */
+	char slot[SLOT_NAME_SIZE];
+	uint32_t id_base;
+	int stdio[3]; /* the guest's ends of a client's pipes; -1: console */
+
+	/* held by the engine */
+	unsigned done;
+	uint64_t step_began_usec;
+	char *resolv; /* text for the guest's /etc/resolv.conf, or NULL */
+	int sync, userns, root_mnt, dev_mnt;
+	int binds[SPEC_BINDS_MAX];
+	int tasks[CG_HIER_MAX + 1];
+	pid_t helper; /* makes the namespaces and is gone before the guest runs; 0: none */
+
+	/* the caller's once the start has succeeded */
+	struct cg_guest cg;
+	pid_t pid;
+	int pidfd;
+	int console; /* master of the guest's console, -1 without one */
+};
+
+struct step {
+	const char *name;
+	int (*run)(struct launch *l, struct cos_err *err); /* 0, LAUNCH_WAIT (call again) or -errno */
+	void (*undo)(struct launch *l);			   /* bears being called twice; cannot fail */
+};
+
+/* How a kind of guest is started; container and virtual machine differ here and nowhere else. */
+struct guest_type {
+	const char *name;
+	const struct step *steps;
+	unsigned n_steps;
+};
+
+extern const struct guest_type container_type;
+
+/* Empties what the engine holds; the caller then fills its part. */
+void launch_init(struct launch *l);
+/* Runs steps until the list is done (0: the guest runs), must wait (LAUNCH_WAIT) or fails: the error says
+ * which step, and the caller stops watching sync and calls launch_undo(). */
+int launch_run(struct launch *l, struct cos_err *err);
+/* Undoes all that was done; for a start that is given up. */
+void launch_undo(struct launch *l);
+/* Forgets what a finished start needs no more; the caller keeps cg, pid, pidfd and console. */
+void launch_finish(struct launch *l);
+
+/* Fills R from an expanded specification. Compiles a filter: 2 to 15 ms. */
+int launch_rules_make(const struct spec *s, const struct launch_host *h, struct launch_rules *r,
+		      struct cos_err *err);
+void launch_rules_done(struct launch_rules *r);
+
+/* cos-init, as sealed memory. Returns its descriptor. */
+int launch_init_open(struct cos_err *err);
+
+/* A command in a running guest. */
+struct launch_exec {
+	const struct launch_host *host;
+	const struct spec *spec;
+	const struct launch_rules *rules;
+	const struct cg_guest *cg;
+	int guest; /* pidfd of the guest's first process */
+	json_t *command, *env;	 /* checked as in a specification; ENV may be NULL */
+	const char *user, *cwd; /* NULL: the guest's own */
+	int stdio[3];		 /* the command's ends of pipes; -1 with TTY */
+	bool tty;
+	unsigned short rows, cols;
+
+	int sync, pidfd, master; /* MASTER: of the command's terminal, once it was checked */
+	bool tty_checked;
+	pid_t helper, pid;
+};
+
+/* Starts; then call launch_exec_continue() whenever sync is readable until it returns 0 (the command was
+ * executed) or fails: then stop watching sync and call launch_exec_abort(). */
+int launch_exec_start(struct launch_exec *x, struct cos_err *err);
+int launch_exec_continue(struct launch_exec *x, struct cos_err *err);
+void launch_exec_abort(struct launch_exec *x);

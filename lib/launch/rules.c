@@ -1,0 +1,50 @@
+/* lib/launch/rules.c - a profile's words in the kernel's form, and cos-init as sealed memory */
+#include <errno.h>
+#include <unistd.h>
+
+#include "lib/base/own.h"
+#include "lib/kern/proc.h"
+#include "lib/launch/guest.h"
+
+/* The program, placed here by init-blob.S. */
+extern const char cos_init_start[], cos_init_end[];
+
+int launch_init_open(struct cos_err *err)
+{
+	size_t size = (size_t)(cos_init_end - cos_init_start);
+	int fd = proc_seal_bytes(cos_init_start, size, "cos-init");
+
+	return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "seal cos-init") : fd;
+}
+
+int launch_rules_make(const struct spec *s, const struct launch_host *h, struct launch_rules *ret,
+		      struct cos_err *err)
+{
+	int dev = h->topo.where[CTL_DEVICES], r;
+	struct launch_rules rules = { .dev_prog = -1 };
+
+	if (!s->capabilities || !s->seccomp || !s->devices)
+		return cos_fail(err, COS_E_INVALID, 0,
+				"the profile names no capabilities, seccomp or devices");
+	r = cap_mask_parse(s->capabilities, &rules.caps, err);
+	if (r == 0)
+		r = dev_rules_parse(s->devices, "/devices", &rules.devices, err);
+	if (r == 0)
+		r = filter_compile(s->seccomp, "/seccomp", &rules.filter, err);
+	if (r == 0 && dev >= 0 && h->topo.h[dev].version == CG_V2) {
+		rules.dev_prog = dev_bpf_load(&rules.devices, err);
+		r = rules.dev_prog < 0 ? rules.dev_prog : 0;
+	}
+	if (r < 0) {
+		launch_rules_done(&rules);
+		return r;
+	}
+	*ret = rules;
+	return 0;
+}
+
+void launch_rules_done(struct launch_rules *r)
+{
+	filter_done(&r->filter);
+	close_p(&r->dev_prog);
+}
