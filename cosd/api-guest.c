@@ -1,0 +1,498 @@
+/* cosd/api-guest.c - calls that make guests, move them through their lives and tell about them */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "cosd/api.h"
+#include "cosd/guest.h"
+#include "lib/base/jsonx.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/kern/cg.h"
+#include "lib/kern/proc.h"
+
+/* What calls take; each handler names the fields that it knows. */
+struct params {
+	char name[NAME_SIZE], signal[17], attach[9];
+	json_t *spec;
+	uint64_t timeout, rows, cols;
+	bool kill, force, expanded;
+};
+
+#define NO_TIMEOUT UINT64_MAX
+#define FIELD(n, t, m, lo, hi, req)                                                                \
+	{                                                                                          \
+		.name = n, .type = JSONX_##t, .offset = offsetof(struct params, m), .min = lo,     \
+		.max = hi, .required = req                                                         \
+	}
+#define F_NAME	   FIELD("name", STR, name, 1, NAME_SIZE - 1, true)
+#define F_OPT_NAME FIELD("name", STR, name, 1, NAME_SIZE - 1, false)
+#define F_SPEC	   FIELD("spec", ANY, spec, 0, 0, true)
+#define F_TIMEOUT  FIELD("timeout", UINT, timeout, 0, 86400, false)
+#define F_ROWS	   FIELD("rows", UINT, rows, 0, 65535, false)
+#define F_COLS	   FIELD("cols", UINT, cols, 0, 65535, false)
+
+static int take_params(json_t *params, const struct jsonx_field *f, size_t n, struct params *ret,
+		       struct cos_err *err)
+{
+	*ret = (struct params){ .timeout = NO_TIMEOUT };
+	return jsonx_fill(params, "", f, n, ret, err);
+}
+
+#define TAKE(params, p, err, ...)                                                                  \
+	({                                                                                         \
+		static const struct jsonx_field f_[] = { __VA_ARGS__ };                            \
+		take_params(params, f_, ARRAY_SIZE(f_), p, err);                                   \
+	})
+
+/* The guest that a call names, if the caller may use it. */
+static int find(struct call *c, const struct params *p, struct guest **ret, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	int r = guest_need(c->d, p->name, &g, err);
+
+	if (r == 0)
+		r = api_may(c, g, err);
+	if (r == 0)
+		*ret = g;
+	return r;
+}
+
+static void wait_for(struct call *c, struct guest *g, enum call_wait what)
+{
+	c->wait = what;
+	list_add_tail(&g->waiters, &c->link);
+}
+
+int api_guest_create(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int r = TAKE(params, &p, err, F_SPEC);
+
+	if (r == 0)
+		r = guest_create(c->d, p.spec, &g, err);
+	if (r == 0)
+		call_reply(c, NULL, NULL, 0);
+	return r;
+}
+
+/* The call waits among the guest's; it is answered from there, whatever the start does at once. */
+static int start_waiting(struct call *c, struct guest *g, enum call_wait what, const int *stdio,
+			 struct cos_err *err)
+{
+	int r;
+
+	wait_for(c, g, what);
+	r = guest_start(g, stdio, err);
+	if (r < 0)
+		list_del(&c->link);
+	return r;
+}
+
+int api_guest_start(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int r = TAKE(params, &p, err, F_NAME);
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r == 0)
+		r = start_waiting(c, g, WAIT_START, NULL, err);
+	return r < 0 ? cos_context(err, r, "start %s", p.name) : 0;
+}
+
+static int make_pipes(struct call *c, int *ret_guest, struct cos_err *err)
+{
+	int p[3][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
+	bool good = true;
+
+	for (int i = 0; i < 3; i++)
+		good = good && pipe2(p[i], O_CLOEXEC) == 0;
+	for (int i = 0; i < 3; i++) {
+		int guest = p[i][i > 0], client = p[i][i == 0];
+
+		if (good) {
+			ret_guest[i] = guest;
+			c->fds[c->n_fds++] = client;
+		} else {
+			close_p(&guest);
+			close_p(&client);
+		}
+	}
+	return good ? 0 : cos_fail(err, COS_E_KERNEL, errno, "pipe");
+}
+
+static int make_view(struct call *c, int *ret_sock, struct cos_err *err)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
+	c->fds[c->n_fds++] = sv[0];
+	*ret_sock = sv[1];
+	return 0;
+}
+
+static void set_size(int console, const struct params *p)
+{
+	struct winsize ws = { .ws_row = (unsigned short)p->rows, .ws_col = (unsigned short)p->cols };
+
+	if (console >= 0 && p->rows && p->cols)
+		ioctl(console, TIOCSWINSZ, &ws);
+}
+
+int api_guest_run(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct cos_err ignored;
+	struct params p;
+	int stdio[3] = { -1, -1, -1 }, view = -1, r;
+
+	r = TAKE(params, &p, err, F_SPEC, FIELD("attach", STR, attach, 1, 8, false), F_ROWS, F_COLS);
+	if (r < 0)
+		return r;
+	if (p.attach[0] && strcmp(p.attach, "pipes") != 0 && strcmp(p.attach, "console") != 0)
+		return jsonx_bad(err, "/attach", "not \"pipes\" or \"console\"");
+	if (strcmp(p.attach, "pipes") == 0)
+		r = make_pipes(c, stdio, err);
+	else if (p.attach[0])
+		r = make_view(c, &view, err);
+	if (r == 0)
+		r = guest_create(c->d, p.spec, &g, err);
+	if (r < 0) {
+		for (int i = 0; i < 3; i++)
+			close_p(&stdio[i]);
+		close_p(&view);
+		return r;
+	}
+	g->from_run = true;
+	g->view = view;
+	g->rows = (unsigned short)p.rows;
+	g->cols = (unsigned short)p.cols;
+	r = start_waiting(c, g, WAIT_RUN, stdio[0] >= 0 ? stdio : NULL, err);
+	if (r < 0) {
+		cos_context(err, r, "start %s", g->name);
+		guest_delete(g, &ignored);
+	}
+	return r;
+}
+
+int api_guest_stop(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int r = TAKE(params, &p, err, F_NAME, F_TIMEOUT, FIELD("kill", BOOL, kill, 0, 0, false));
+	uint64_t timeout;
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r < 0)
+		return r;
+	timeout = p.timeout == NO_TIMEOUT ? g->spec.stop_timeout : p.timeout;
+	if (guest_cancel_restart(g)) {
+		event_say(c->d, g->name, "restart-cancelled", NULL);
+		call_reply(c, NULL, NULL, 0);
+		return 0;
+	}
+	if (g->state == GS_STOPPING && timeout && !p.kill) { /* somebody asked already */
+		wait_for(c, g, WAIT_END);
+		return 0;
+	}
+	r = guest_stop(g, p.kill ? 0 : timeout, err);
+	if (r < 0)
+		return cos_context(err, r, "stop %s", p.name);
+	if (g->slot < 0) /* it had only been starting */
+		call_reply(c, NULL, NULL, 0);
+	else
+		wait_for(c, g, WAIT_END);
+	return 0;
+}
+
+int api_guest_restart(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int r = TAKE(params, &p, err, F_NAME, F_TIMEOUT);
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r < 0)
+		return r;
+	guest_cancel_restart(g);
+	if (g->state == GS_DEFINED || g->state == GS_FAILED) {
+		r = start_waiting(c, g, WAIT_START, NULL, err);
+	} else {
+		r = guest_stop(g, p.timeout == NO_TIMEOUT ? g->spec.stop_timeout : p.timeout, err);
+		if (r == 0)
+			wait_for(c, g, WAIT_RESTART);
+		if (r == 0 && g->slot < 0) { /* it had only been starting */
+			list_del(&c->link);
+			r = start_waiting(c, g, WAIT_START, NULL, err);
+		}
+	}
+	return r < 0 ? cos_context(err, r, "restart %s", p.name) : 0;
+}
+
+static int simple_event(struct call *c, json_t *params, enum guest_event ev, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int r = TAKE(params, &p, err, F_NAME);
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r == 0)
+		r = guest_event(g, ev, err);
+	if (r < 0)
+		return cos_context(err, r, "%s %s", guest_event_name[ev], p.name);
+	call_reply(c, NULL, NULL, 0);
+	return 0;
+}
+
+int api_guest_freeze(struct call *c, json_t *params, struct cos_err *err)
+{
+	return simple_event(c, params, GE_FREEZE, err);
+}
+
+int api_guest_thaw(struct call *c, json_t *params, struct cos_err *err)
+{
+	return simple_event(c, params, GE_THAW, err);
+}
+
+int api_guest_kill(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int sig = SIGKILL, r;
+
+	r = TAKE(params, &p, err, F_NAME, FIELD("signal", STR, signal, 1, 16, false));
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r == 0 && p.signal[0]) {
+		sig = signal_from_text(p.signal);
+		if (sig < 0)
+			return jsonx_bad(err, "/signal", "\"%s\" is not a signal", p.signal);
+	}
+	if (r < 0)
+		return r;
+	if (sig == SIGKILL) {
+		r = guest_event(g, GE_KILL, err);
+		if (r == 0 && g->slot >= 0) {
+			wait_for(c, g, WAIT_END);
+			return 0;
+		}
+	} else if (g->pidfd < 0) {
+		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name, guest_state_name[g->state]);
+	} else {
+		r = proc_signal(g->pidfd, sig);
+		if (r < 0)
+			cos_fail(err, COS_E_KERNEL, -r, "pidfd_send_signal");
+	}
+	if (r < 0)
+		return cos_context(err, r, "kill %s", p.name);
+	call_reply(c, NULL, NULL, 0);
+	return 0;
+}
+
+int api_guest_delete(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int r = TAKE(params, &p, err, F_NAME, FIELD("force", BOOL, force, 0, 0, false));
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r < 0)
+		return r;
+	guest_cancel_restart(g);
+	if (p.force && g->state != GS_DEFINED && g->state != GS_FAILED) {
+		r = guest_event(g, GE_KILL, err);
+		if (r == 0 && g->slot >= 0) {
+			wait_for(c, g, WAIT_DELETE);
+			return 0;
+		}
+	}
+	if (r == 0)
+		r = guest_delete(g, err);
+	if (r < 0)
+		return cos_context(err, r, "delete %s", p.name);
+	call_reply(c, NULL, NULL, 0);
+	return 0;
+}
+
+int api_guest_list(struct call *c, json_t *params, struct cos_err *err)
+{
+	json_t *list = json_array();
+	struct params p;
+	struct list *i;
+	int r = TAKE(params, &p, err, F_OPT_NAME);
+
+	if (r == 0 && p.name[0] && !guest_find(c->d, p.name))
+		r = cos_fail(err, COS_E_NO_GUEST, 0, "there is no guest named %s", p.name);
+	if (r < 0) {
+		json_decref(list);
+		return r;
+	}
+	list_for_each(i, &c->d->guests) {
+		struct guest *g = list_entry(i, struct guest, link);
+		bool mine = c->root || c->uid == g->spec.owner;
+
+		if (!p.name[0] || strcmp(p.name, g->name) == 0)
+			json_array_append_new(list, mine ? guest_state_json(g)
+							 : json_pack("{s:s}", "name", g->name));
+	}
+	call_reply(c, json_pack("{s:o}", "guests", list), NULL, 0);
+	return 0;
+}
+
+int api_guest_show(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int r = TAKE(params, &p, err, F_NAME, FIELD("expanded", BOOL, expanded, 0, 0, false));
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r < 0)
+		return r;
+	call_reply(c,
+		   json_pack("{s:O, s:o}", "spec", p.expanded ? g->spec.doc : g->own, "state",
+			     guest_state_json(g)),
+		   NULL, 0);
+	return 0;
+}
+
+int api_guest_console(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	unsigned n;
+	int sock = -1, r = TAKE(params, &p, err, F_NAME, F_ROWS, F_COLS);
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r < 0)
+		return r;
+	if (g->pidfd < 0)
+		return cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
+				guest_state_name[g->state]);
+	if (g->console < 0)
+		return cos_advise(err,
+				  cos_fail(err, COS_E_STATE, 0, "%s has no console", g->name),
+				  "its output went to the client that ran it, or the console was lost "
+				  "with the daemon: restart the guest");
+	r = make_view(c, &sock, err);
+	if (r < 0)
+		return r;
+	set_size(g->console, &p);
+	r = keeplink_view(c->d, (uint32_t)g->slot, sock);
+	close(sock);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "tell the keeper");
+	n = c->n_fds;
+	c->n_fds = 0;
+	call_reply(c, NULL, c->fds, n);
+	return 0;
+}
+
+int api_guest_resize(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	int r = TAKE(params, &p, err, F_NAME, F_ROWS, F_COLS);
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r < 0)
+		return r;
+	set_size(g->console, &p);
+	call_reply(c, NULL, NULL, 0);
+	return 0;
+}
+
+int api_guest_logs(struct call *c, json_t *params, struct cos_err *err)
+{
+	static const char *const suffix[] = { ".log.1", ".log" };
+	auto_close int logs = openat(c->d->state, "log", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct guest *g = NULL;
+	struct params p;
+	unsigned n = 0;
+	int fds[2], r = TAKE(params, &p, err, F_NAME);
+
+	if (r == 0)
+		r = find(c, &p, &g, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(suffix); i++) {
+		char file[80];
+
+		str_fmt(file, sizeof(file), "%s%s", g->name, suffix[i]);
+		fds[n] = openat(logs, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+		n += fds[n] >= 0;
+	}
+	call_reply(c, json_pack("{s:i}", "files", (int)n), fds, n);
+	return 0;
+}
+
+static json_t *stats_of(struct guest *g)
+{
+	struct cg_usage u = { 0 };
+	struct cg_guest cg;
+	char slot[SLOT_NAME_SIZE], text[32];
+	json_t *j, *limits = json_object();
+
+	snprintf(slot, sizeof(slot), "%d", g->slot);
+	if (cg_open(&g->d->host.topo, slot, &cg) == 0) {
+		cg_usage(&g->d->host.topo, &cg, &u);
+		cg_close(&cg);
+	}
+	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
+		uint64_t v = g->spec.limits.v[id];
+
+		json_object_set_new(limits, limit_defs[id].name,
+				    v == LIMIT_MAX ? json_string("max")
+				    : limit_defs[id].unit == UNIT_MCPU
+					    ? json_string(limit_print(id, v, text))
+					    : json_integer((json_int_t)v));
+	}
+	j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", g->name, "state",
+		      guest_state_name[g->state], "cpu_usec", (json_int_t)u.cpu_usec, "throttled_usec",
+		      (json_int_t)u.throttled_usec, "memory_bytes", (json_int_t)u.memory_bytes, "pids",
+		      (json_int_t)u.pids, "limits", limits);
+	if (u.has_peak)
+		json_object_set_new(j, "memory_peak_bytes", json_integer((json_int_t)u.memory_peak_bytes));
+	return j;
+}
+
+int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct guest *g = NULL;
+	struct params p;
+	struct list *i;
+	json_t *list;
+	int r = TAKE(params, &p, err, F_OPT_NAME);
+
+	if (r == 0 && p.name[0])
+		r = find(c, &p, &g, err);
+	if (r == 0 && g && g->slot < 0)
+		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name, guest_state_name[g->state]);
+	if (r < 0)
+		return r;
+	list = json_array();
+	list_for_each(i, &c->d->guests) {
+		struct guest *e = list_entry(i, struct guest, link);
+
+		if ((!g || e == g) && e->slot >= 0 && (c->root || c->uid == e->spec.owner))
+			json_array_append_new(list, stats_of(e));
+	}
+	call_reply(c, json_pack("{s:o}", "guests", list), NULL, 0);
+	return 0;
+}

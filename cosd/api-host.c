@@ -1,0 +1,201 @@
+/* cosd/api-host.c - the daemon and its host: what runs, what the kernel provides */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cosd/api.h"
+#include "cosd/guest.h"
+#include "cow-fs/mount.h"
+#include "lib/base/io.h"
+#include "lib/base/jsonx.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+
+int api_host_info(struct call *c, json_t *params, struct cos_err *err)
+{
+	int running = 0, r = jsonx_fill(params, "", NULL, 0, NULL, err);
+	struct list *p;
+
+	if (r < 0)
+		return r;
+	list_for_each(p, &c->d->guests)
+		running += list_entry(p, struct guest, link)->pidfd >= 0;
+	call_reply(c,
+		   json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "version", COS_VERSION_TEXT, "instance",
+			     c->d->args->instance, "pid", (int)getpid(), "keeper", (int)getppid(),
+			     "guests", (int)c->d->n_guests, "running", running),
+		   NULL, 0);
+	return 0;
+}
+
+enum grade { GOOD, NOTE, BAD };
+
+struct finding {
+	enum grade grade;
+	char text[240], todo[200];
+};
+
+__attribute__((format(printf, 3, 4))) static void say(struct finding *f, enum grade grade,
+						      const char *fmt, ...)
+{
+	va_list ap;
+
+	f->grade = grade;
+	va_start(ap, fmt);
+	vsnprintf(f->text, sizeof(f->text), fmt, ap);
+	va_end(ap);
+}
+
+static void check_kernel(const struct daemon *d, struct finding *f)
+{
+	struct utsname u;
+	unsigned major = 0, minor = 0;
+
+	(void)d;
+	uname(&u);
+	sscanf(u.release, "%u.%u", &major, &minor);
+	say(f, major > 6 || (major == 6 && minor >= 1) ? GOOD : BAD, "Linux %s (6.1 or later is needed)",
+	    u.release);
+}
+
+static void check_groups(const struct daemon *d, struct finding *f)
+{
+	size_t n = 0;
+
+	for (int c = 0; c < CTL__N; c++) {
+		int h = d->host.topo.where[c];
+
+		n += (size_t)snprintf(f->text + n, sizeof(f->text) - n, "%s%s: %s", c ? ", " : "",
+				      cg_ctl_name[c],
+				      h < 0 ? "none" : d->host.topo.h[h].version == CG_V2 ? "v2" : "v1");
+		if (n >= sizeof(f->text))
+			break;
+	}
+	f->grade = GOOD;
+}
+
+static void check_v2(const struct daemon *d, struct finding *f)
+{
+	if (d->host.topo.v2 >= 0) {
+		say(f, GOOD, "cgroup v2 is mounted: kill, freeze, pressure");
+		return;
+	}
+	say(f, NOTE, "cgroup v2 is not mounted: guests are killed by signals and frozen by v1");
+	str_fmt(f->todo, sizeof(f->todo), "mount -t cgroup2 none /sys/fs/cgroup/unified");
+}
+
+static void check_limits(const struct daemon *d, struct finding *f)
+{
+	f->grade = GOOD;
+	str_fmt(f->text, sizeof(f->text), "every limit can be enforced");
+	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
+		const char *why;
+
+		if (!cg_can(&d->host.topo, id, &why))
+			say(f, NOTE, "%s cannot be enforced: %s", limit_defs[id].name, why);
+	}
+}
+
+static void check_overlay(const struct daemon *d, struct finding *f)
+{
+#define X(id, name, since, help) { name, since, 1U << COWFS_##id },
+	static const struct {
+		const char *name, *since;
+		unsigned bit;
+	} features[] = { COWFS_FEATURES(X) };
+#undef X
+	size_t n = (size_t)snprintf(f->text, sizeof(f->text), "overlay with mapped owners works");
+
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+		n += (size_t)snprintf(f->text + n, sizeof(f->text) - n, "; %s (Linux %s): %s",
+				      features[i].name, features[i].since,
+				      d->host.overlay & features[i].bit ? "yes" : "no, older way used");
+	f->grade = GOOD;
+}
+
+static void check_state_dir(const struct daemon *d, struct finding *f)
+{
+	struct statvfs s;
+
+	if (fstatvfs(d->state, &s) == 0 && (s.f_flag & ST_NOSUID) && (s.f_flag & ST_NODEV)) {
+		say(f, GOOD, "%s is a mount with nosuid and nodev", d->args->state_dir);
+		return;
+	}
+	say(f, BAD, "%s is not mounted nosuid,nodev: files of guests are files of the host there",
+	    d->args->state_dir);
+}
+
+static void check_rlimit(const struct daemon *d, struct finding *f)
+{
+	struct rlimit lim;
+	uint64_t needed = d->args->id_count * 4 + 256;
+
+	getrlimit(RLIMIT_NOFILE, &lim);
+	if (lim.rlim_cur >= needed) {
+		say(f, GOOD, "descriptors: %llu", (unsigned long long)lim.rlim_cur);
+		return;
+	}
+	say(f, NOTE, "descriptors: %llu, enough for about %llu running guests",
+	    (unsigned long long)lim.rlim_cur, (unsigned long long)(lim.rlim_cur - 256) / 4);
+	str_fmt(f->todo, sizeof(f->todo), "start cosd with a higher hard limit (LimitNOFILE=)");
+}
+
+static void check_resource_cap(const struct daemon *d, struct finding *f)
+{
+	char status[4096], *p;
+	unsigned long long eff = 0;
+
+	(void)d;
+	if (io_read_at(AT_FDCWD, "/proc/self/status", status, sizeof(status)) > 0 &&
+	    (p = strstr(status, "CapEff:")))
+		eff = strtoull(p + 7, NULL, 16);
+	if (eff & 1ULL << 24) {
+		say(f, GOOD, "rlimits can be raised for guests");
+		return;
+	}
+	say(f, NOTE, "cosd lacks CAP_SYS_RESOURCE: rlimit.* above its own hard limits are refused");
+	str_fmt(f->todo, sizeof(f->todo), "start cosd with all capabilities");
+}
+
+static void check_ids(const struct daemon *d, struct finding *f)
+{
+	say(f, GOOD, "user ids %u..%llu, one range of 65536 for each of %u guests", d->args->id_base,
+	    (unsigned long long)d->args->id_base + d->args->id_count * 65536ULL - 1, d->args->id_count);
+}
+
+static const struct {
+	const char *name;
+	void (*check)(const struct daemon *d, struct finding *f);
+} checks[] = {
+	{ "kernel", check_kernel },	  { "cgroups", check_groups }, { "cgroup-v2", check_v2 },
+	{ "limits", check_limits },	  { "overlay", check_overlay }, { "state-dir", check_state_dir },
+	{ "descriptors", check_rlimit }, { "rlimits", check_resource_cap }, { "ids", check_ids },
+};
+
+int api_host_doctor(struct call *c, json_t *params, struct cos_err *err)
+{
+	static const char *const grades[] = { "good", "note", "bad" };
+	json_t *list;
+	int r = jsonx_fill(params, "", NULL, 0, NULL, err);
+
+	if (r < 0)
+		return r;
+	list = json_array();
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+		struct finding f = { 0 };
+
+		checks[i].check(c->d, &f);
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "check", checks[i].name,
+						      "result", grades[f.grade], "text", f.text, "todo",
+						      f.todo));
+	}
+	call_reply(c, json_pack("{s:o}", "checks", list), NULL, 0);
+	return 0;
+}

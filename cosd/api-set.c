@@ -1,0 +1,125 @@
+/* cosd/api-set.c - changing a guest's specification, live where that can be done, all or nothing */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cosd/api.h"
+#include "cosd/guest.h"
+#include "lib/base/jsonx.h"
+#include "lib/base/own.h"
+#include "lib/kern/cg.h"
+
+static int check_keys(json_t *change, struct cos_err *err)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach(change, key, v) {
+		const struct spec_key *k = spec_key_find(key);
+
+		if (k && k->when == S_FIXED)
+			return cos_advise(err,
+					  cos_fail(err, COS_E_INVALID, 0,
+						   "/%s: is fixed when a guest is created", key),
+					  "create a new guest with it");
+	}
+	return 0;
+}
+
+/* The new limits on the running guest's groups; cg_apply() takes back what it wrote when one fails. */
+static int apply_live(struct guest *g, const struct spec *next, struct cos_err *err)
+{
+	struct cg_guest cg;
+	char slot[SLOT_NAME_SIZE];
+	int r;
+
+	if (g->slot < 0)
+		return 0;
+	if (g->state == GS_STARTING)
+		return cos_fail(err, COS_E_STATE, 0, "%s is starting", g->name);
+	snprintf(slot, sizeof(slot), "%d", g->slot);
+	r = cg_open(&g->d->host.topo, slot, &cg);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "open the control groups of %s", g->name);
+	r = cg_apply(&g->d->host.topo, &cg, &next->limits, &g->spec.limits, err);
+	cg_close(&cg);
+	return r;
+}
+
+static void take_back_live(struct guest *g, const struct spec *next)
+{
+	struct spec now = g->spec;
+	struct cos_err ignored;
+
+	g->spec = *next;
+	apply_live(g, &now, &ignored);
+	g->spec = now;
+}
+
+static void swap(struct guest *g, json_t **own, struct spec *spec)
+{
+	json_t *old_own = g->own;
+	struct spec old = g->spec;
+
+	g->own = *own;
+	g->spec = *spec;
+	*own = old_own;
+	*spec = old;
+	g->name = g->spec.name;
+	if (!json_object_get(g->spec.doc, "hostname"))
+		g->spec.hostname = g->spec.name;
+}
+
+static int change(struct guest *g, json_t *change_doc, struct cos_err *err)
+{
+	auto_json json_t *own = jsonx_merge(g->own, change_doc), *doc = NULL;
+	struct spec next = { 0 };
+	int r = own ? profile_expand(g->d, own, &doc, err)
+		    : cos_fail(err, COS_E_KERNEL, ENOMEM, "merge");
+
+	if (r == 0)
+		r = spec_parse(doc, &next, err);
+	if (r < 0)
+		return r;
+	r = rules_get(g->d, &next, err) ? apply_live(g, &next, err) : -EINVAL;
+	if (r == 0) {
+		swap(g, &own, &next);
+		r = store_put_spec(g, err);
+		if (r < 0) {
+			swap(g, &own, &next);
+			take_back_live(g, &next);
+		}
+	}
+	spec_done(&next);
+	return r;
+}
+
+int api_guest_set(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct set {
+		char name[NAME_SIZE];
+		json_t *spec;
+	} p = { .name = "" };
+	static const struct jsonx_field fields[] = {
+		{ .name = "name", .type = JSONX_STR, .offset = offsetof(struct set, name), .min = 1,
+		  .max = NAME_SIZE - 1, .required = true },
+		{ .name = "spec", .type = JSONX_ANY, .offset = offsetof(struct set, spec),
+		  .required = true },
+	};
+	struct guest *g = NULL;
+	int r = jsonx_fill(params, "", fields, ARRAY_SIZE(fields), &p, err);
+
+	if (r == 0)
+		r = guest_need(c->d, p.name, &g, err);
+	if (r == 0)
+		r = spec_check_part(p.spec, err);
+	if (r == 0)
+		r = check_keys(p.spec, err);
+	if (r == 0)
+		r = change(g, p.spec, err);
+	if (r < 0)
+		return cos_context(err, r, "set %s", p.name);
+	event_say(c->d, g->name, "set", json_pack("{s:O}", "spec", p.spec));
+	call_reply(c, NULL, NULL, 0);
+	return 0;
+}

@@ -1,0 +1,9 @@
+/* cosd/api.h - the handlers of lib/wire/methods.def */
+#pragma once
+
+#include "cosd/call.h"
+#include "lib/wire/methods.def"
+
+#define X(interface, name, fn, flags, in, out, help) api_fn fn;
+COS_METHODS(X)
+#undef X

@@ -1,0 +1,87 @@
+/* cosd/call.h - connections and calls
+ *
+ * A handler returns 0 and has answered or will; or it returns a negative errno with *err filled and has
+ * not answered. A call that waits is in somebody's list by its link; when its client goes away it stays
+ * there, and answers to it go nowhere. Calls on one connection are served in order. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "cosd/daemon.h"
+#include "lib/wire/frame.h"
+
+enum api_flags { API_ANY = 1, API_OWNER = 2, API_MORE = 4 };
+
+struct call;
+struct guest;
+typedef int api_fn(struct call *c, json_t *params, struct cos_err *err);
+
+struct method {
+	const char *interface, *name, *in, *out, *help;
+	api_fn *fn;
+	unsigned flags;
+};
+
+struct conn {
+	struct loop_source src;
+	struct list link;
+	struct daemon *d;
+	struct frame_in in;
+	struct frame_out out;
+	struct loop_timer again; /* whole messages are left in IN */
+	bool root;		 /* came through cosd.sock */
+	bool closing, eof;
+	uid_t uid;
+	struct call *call; /* the one that is being served */
+};
+
+/* What a call in a guest's list waits for; X(id, meaning). */
+enum call_wait {
+	WAIT_NONE,
+	WAIT_START,   /* that it runs */
+	WAIT_RUN,     /* that it runs, then, with "more", that it ends */
+	WAIT_END,     /* that it ends */
+	WAIT_RESTART, /* that it ends, then that it runs */
+	WAIT_DELETE,  /* that it ends, then it is deleted */
+};
+
+struct call {
+	struct daemon *d;
+	struct conn *conn; /* NULL: the client is gone */
+	const struct method *method;
+	json_t *params;
+	bool more, oneway, root;
+	uid_t uid;
+	struct list link; /* in the list of whom it waits for */
+	enum call_wait wait;
+	bool told; /* a run's first answer went out */
+	int fds[3]; /* the client's ends, for a run's first answer */
+	unsigned n_fds;
+	void (*client_gone)(struct call *c); /* may be NULL; frees whatever hangs on the call */
+	void *data;
+};
+
+/* --- conn.c --- */
+int conns_listen(struct daemon *d, struct cos_err *err);
+/* Final answer; steals PARAMS (NULL: {}) and the N descriptors, and frees the call. */
+void call_reply(struct call *c, json_t *params, const int *fds, unsigned n);
+/* One of several answers; steals as above. False when the client is gone or does not read. */
+bool call_continue(struct call *c, json_t *params, const int *fds, unsigned n);
+/* Error answer; frees the call. */
+void call_fail(struct call *c, const struct cos_err *err);
+/* The oldest descriptor that the client passed, now the caller's; -1 if none. */
+int call_take_fd(struct call *c);
+/* Closes the connections of all clients; calls that wait stay. */
+void conns_close(struct daemon *d);
+
+/* --- api.c --- */
+/* Serves REQ for CONN. */
+void api_serve(struct conn *conn, json_t *req);
+/* Checks that the caller may use G: root socket or owner. */
+int api_may(const struct call *c, const struct guest *g, struct cos_err *err);
+
+/* --- jobs.c: cow-fs as a child, its output turned into answers --- */
+int job_start(struct call *c, const char *const *args, int input, struct cos_err *err);
+void jobs_sweep(struct daemon *d);

@@ -1,0 +1,28 @@
+/* cosd/conf.h - the daemon's configuration, cosd.json: strict, one row a key, reloaded all or nothing */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+
+enum conf_when { C_START, C_LIVE };
+
+struct conf {
+	uint64_t id_base, id_count, console_log_bytes, events_log_bytes;
+	uint64_t connections_max, connections_per_user, log_level;
+	char socket_group[32], profile_dir[256];
+};
+
+struct conf_key {
+	const char *name, *dflt, *help;
+	enum conf_when when;
+};
+
+extern const struct conf_key conf_keys[];
+extern const unsigned n_conf_keys;
+
+/* Defaults, then the file PATH over them. A missing file is an error only if MUST. */
+int conf_load(const char *path, bool must, struct conf *ret, struct cos_err *err);
+/* Whether NEXT may replace NOW in a running daemon; refuses a changed C_START key by name. */
+int conf_check_reload(const struct conf *now, const struct conf *next, struct cos_err *err);

@@ -1,0 +1,80 @@
+/* cosd/daemon.h - the worker: what all of its files share */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cosd/conf.h"
+#include "cosd/keep.h"
+#include "cow-fs/store.h"
+#include "lib/base/list.h"
+#include "lib/base/loop.h"
+#include "lib/launch/guest.h"
+
+#define COS_VERSION_TEXT PACKAGE_VERSION
+
+struct event_log {
+	int dir; /* the state directory */
+	int fd;
+	uint64_t size, seq;
+	struct list followers; /* struct call.link */
+};
+
+struct daemon {
+	struct keep_args *args;
+	struct conf conf;
+	char boot_id[37];
+	int state, runtime; /* directories */
+	int specs, ephemeral, records;
+	struct loop loop;
+	struct loop_source signals, listeners[2], keeper;
+	struct cowfs cow;
+	struct launch_host host;
+	struct list guests; /* struct guest.link, by creation */
+	unsigned n_guests;
+	uint8_t *slots;	    /* id_count bits of which are used */
+	struct list rules;  /* struct rules_entry, profile.c */
+	struct list conns;
+	unsigned n_conns;
+	struct list jobs;   /* struct job.link */
+	struct list execs;  /* struct exec.link */
+	struct event_log events;
+	struct list dying;  /* struct slot_grave.link: groups that could not be removed yet */
+	struct loop_timer reaper;
+	uint64_t began_usec;
+};
+
+/* Runs the worker; returns an exit status. LINK: socket to the keeper. */
+int worker_run(struct keep_args *a, int link);
+
+/* --- keeper, worker's side (keeplink.c) --- */
+int keeplink_add(struct daemon *d, uint32_t slot, const char *name, pid_t pid, int pidfd, int console);
+void keeplink_del(struct daemon *d, uint32_t slot);
+/* SOCK is borrowed. */
+int keeplink_view(struct daemon *d, uint32_t slot, int sock);
+void keeplink_ready(struct daemon *d);
+void keeplink_stop(struct daemon *d);
+/* What the keeper holds; the descriptors are the caller's. For the start of the worker. */
+int keeplink_list(struct daemon *d, struct keep_item **ret, unsigned *ret_n, struct cos_err *err);
+/* Messages from now on come through the loop. */
+int keeplink_watch(struct daemon *d);
+
+/* --- slots of ids (slots.c) --- */
+int slot_lease(struct daemon *d, struct cos_err *err); /* the lowest free one */
+void slot_take(struct daemon *d, unsigned slot);	/* of a guest that was adopted */
+uint32_t slot_id_base(const struct daemon *d, unsigned slot);
+/* Removes the slot's control groups and then frees it, as soon as the kernel lets them go. */
+void slot_retire(struct daemon *d, unsigned slot);
+void slot_reaper_fire(struct loop_timer *t);
+
+/* --- events (event.c) --- */
+int events_open(struct daemon *d, struct cos_err *err);
+/* One line in the log and to each follower. MORE: further members, stolen; may be NULL. */
+void event_say(struct daemon *d, const char *guest, const char *what, json_t *more);
+
+/* --- profiles (profile.c) --- */
+/* OWN merged over its profiles. */
+int profile_expand(struct daemon *d, json_t *own, json_t **ret, struct cos_err *err);
+/* The compiled rules for S, from the cache or new; borrowed, they stay until the worker ends. */
+const struct launch_rules *rules_get(struct daemon *d, const struct spec *s, struct cos_err *err);

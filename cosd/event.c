@@ -1,0 +1,103 @@
+/* cosd/event.c - the event log: one JSON object a line, numbered, rotated at a bound, followed live */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cosd/call.h"
+#include "lib/base/clock.h"
+#include "lib/base/io.h"
+#include "lib/base/log.h"
+#include "lib/base/own.h"
+
+#define LOG_NAME "events.log"
+#define OLD_NAME "events.log.1"
+
+/* The number of the last whole line; 0 when there is none. */
+static uint64_t last_seq(int dir, const char *name, size_t max)
+{
+	auto_free char *text = NULL;
+	ssize_t n = io_slurp_at(dir, name, max, &text);
+	uint64_t seq = 0;
+
+	for (char *line = n > 0 ? text : NULL, *end; line && (end = strchr(line, '\n')); line = end + 1) {
+		auto_json json_t *j = json_loadb(line, (size_t)(end - line), 0, NULL);
+
+		seq = j ? (uint64_t)json_integer_value(json_object_get(j, "seq")) : seq;
+	}
+	return seq;
+}
+
+static int open_log(struct daemon *d)
+{
+	struct stat st;
+
+	d->events.fd = openat(d->state, LOG_NAME, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
+			      0600);
+	if (d->events.fd < 0)
+		return -errno;
+	d->events.size = fstat(d->events.fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	return 0;
+}
+
+int events_open(struct daemon *d, struct cos_err *err)
+{
+	size_t max = 2 * d->conf.events_log_bytes + 65536;
+	int r;
+
+	list_init(&d->events.followers);
+	d->events.seq = last_seq(d->state, LOG_NAME, max);
+	if (d->events.seq == 0)
+		d->events.seq = last_seq(d->state, OLD_NAME, max);
+	r = open_log(d);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "open %s/" LOG_NAME, d->args->state_dir) : 0;
+}
+
+/* A full disk costs lines, never the daemon: the loss is in its own log. */
+static void write_line(struct daemon *d, const char *text)
+{
+	size_t len = strlen(text);
+	auto_free char *line = malloc(len + 2);
+	int r;
+
+	if (!line)
+		return;
+	memcpy(line, text, len);
+	memcpy(line + len, "\n", 2);
+	if (d->events.size + len + 1 > d->conf.events_log_bytes && d->events.size > 0) {
+		close_p(&d->events.fd);
+		renameat(d->state, LOG_NAME, d->state, OLD_NAME);
+	}
+	if (d->events.fd < 0 && open_log(d) < 0)
+		return;
+	r = io_write_all(d->events.fd, line, len + 1);
+	if (r < 0)
+		log_say(LOG_ERROR, "event not written: %s: %s", strerrorname_np(-r), text);
+	else
+		d->events.size += len + 1;
+}
+
+void event_say(struct daemon *d, const char *guest, const char *what, json_t *more)
+{
+	auto_json json_t *e = json_pack("{s:I, s:I, s:s}", "seq", (json_int_t)++d->events.seq, "time_usec",
+					(json_int_t)clock_wall_usec(), "event", what);
+	auto_free char *text = NULL;
+	struct list *p, *next;
+
+	if (guest)
+		json_object_set_new(e, "guest", json_string(guest));
+	if (more)
+		json_object_update(e, more);
+	json_decref(more);
+	text = json_dumps(e, JSON_COMPACT);
+	if (!text)
+		return;
+	write_line(d, text);
+	list_for_each_safe(p, next, &d->events.followers) {
+		struct call *c = list_entry(p, struct call, link);
+
+		call_continue(c, json_pack("{s:O}", "event", e), NULL, 0);
+	}
+}

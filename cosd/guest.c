@@ -1,0 +1,195 @@
+/* cosd/guest.c - the registry: guests by name, made and deleted */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "cosd/call.h"
+#include "cosd/guest.h"
+#include "cow-fs/root.h"
+#include "lib/base/clock.h"
+#include "lib/base/jsonx.h"
+#include "lib/base/own.h"
+#include "lib/kern/proc.h"
+
+struct guest *guest_find(struct daemon *d, const char *name)
+{
+	struct list *p;
+
+	list_for_each(p, &d->guests) {
+		struct guest *g = list_entry(p, struct guest, link);
+
+		if (strcmp(g->name, name) == 0)
+			return g;
+	}
+	return NULL;
+}
+
+int guest_need(struct daemon *d, const char *name, struct guest **ret, struct cos_err *err)
+{
+	struct guest *g = guest_find(d, name);
+
+	if (!g)
+		return cos_fail(err, COS_E_NO_GUEST, 0, "there is no guest named %.64s", name);
+	*ret = g;
+	return 0;
+}
+
+struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct cos_err *err)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+
+	if (!g) {
+		cos_fail(err, COS_E_KERNEL, ENOMEM, "guest");
+		return NULL;
+	}
+	g->d = d;
+	g->own = own;
+	g->spec = *spec;
+	g->name = g->spec.name;
+	if (spec->hostname == spec->name)
+		g->spec.hostname = g->spec.name;
+	g->slot = g->pidfd = g->console = g->view = -1;
+	g->status = STATUS_NONE;
+	list_init(&g->waiters);
+	list_add_tail(&d->guests, &g->link);
+	d->n_guests++;
+	*spec = (struct spec){ 0 };
+	return g;
+}
+
+static void guest_free_now(struct loop_timer *t)
+{
+	struct guest *g = container_of(t, struct guest, timer);
+
+	json_decref(g->own);
+	json_decref(g->steps);
+	spec_done(&g->spec);
+	free(g);
+}
+
+void guest_free(struct guest *g)
+{
+	list_del(&g->link);
+	g->d->n_guests--;
+	loop_timer_clear(&g->timer);
+	g->timer.fire = guest_free_now; /* when the loop knows nothing of its sources any more */
+	loop_timer_set(&g->d->loop, &g->timer, 0);
+}
+
+int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
+{
+	auto_json json_t *doc = NULL;
+	struct cowfs_source from;
+	struct spec spec;
+	struct guest *g;
+	int r = profile_expand(d, own, &doc, err);
+
+	if (r == 0)
+		r = spec_parse(doc, &spec, err);
+	if (r < 0)
+		return r;
+	if (guest_find(d, spec.name)) {
+		r = cos_fail(err, COS_E_EXISTS, 0, "there is a guest named %s already", spec.name);
+		spec_done(&spec);
+		return r;
+	}
+	from = (struct cowfs_source){ .template = spec.template, .rootfs = spec.rootfs };
+	r = rules_get(d, &spec, err) ? 0 : -EINVAL; /* a bad profile is told now, not at the start */
+	if (r == 0)
+		r = cowfs_root_make(&d->cow, spec.name, &from, !spec.ephemeral, err);
+	if (r < 0) {
+		spec_done(&spec);
+		return r;
+	}
+	g = guest_new(d, json_incref(own), &spec, err);
+	r = g ? store_put_spec(g, err) : -ENOMEM;
+	if (r < 0) {
+		struct cos_err ignored;
+
+		cowfs_root_remove(&d->cow, g ? g->name : spec.name, &ignored);
+		if (g)
+			guest_free(g);
+		return r;
+	}
+	event_say(d, g->name, "create", NULL);
+	*ret = g;
+	return 0;
+}
+
+int guest_delete(struct guest *g, struct cos_err *err)
+{
+	struct daemon *d = g->d;
+	int r;
+
+	if (g->state != GS_DEFINED && g->state != GS_FAILED)
+		return cos_advise(err,
+				  cos_fail(err, COS_E_STATE, 0, "%s is %s", g->name,
+					   guest_state_name[g->state]),
+				  "stop it first, or use delete --force");
+	/* The specification goes first: what a crash leaves is a root that no guest claims. */
+	store_drop_spec(g);
+	record_drop(d, g->name);
+	r = cowfs_root_remove(&d->cow, g->name, err);
+	event_say(d, g->name, "delete", NULL);
+	guest_free(g);
+	jobs_sweep(d);
+	return r;
+}
+
+char *status_text(int status, char *buf)
+{
+	if (status == STATUS_NONE)
+		snprintf(buf, 32, "none");
+	else if (status == STATUS_UNKNOWN)
+		snprintf(buf, 32, "unknown");
+	else if (WIFSIGNALED(status))
+		snprintf(buf, 32, "signal %d", WTERMSIG(status));
+	else
+		snprintf(buf, 32, "exit %d", WEXITSTATUS(status));
+	return buf;
+}
+
+int status_code(int status)
+{
+	if (status == STATUS_NONE || status == STATUS_UNKNOWN)
+		return -1;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+json_t *guest_state_json(struct guest *g)
+{
+	json_t *j = json_pack("{s:s, s:s, s:s}", "name", g->name, "state", guest_state_name[g->state],
+			      "type", "container");
+	char text[32];
+
+	if (g->spec.template)
+		json_object_set_new(j, "template", json_string(g->spec.template));
+	else
+		json_object_set_new(j, "rootfs", json_string(g->spec.rootfs));
+	if (g->pid > 0) {
+		json_object_set_new(j, "pid", json_integer(g->pid));
+		json_object_set_new(j, "started_usec", json_integer((json_int_t)g->started_usec));
+		json_object_set_new(j, "start_cost_usec", json_integer((json_int_t)g->start_cost_usec));
+	}
+	if (g->slot >= 0) {
+		json_object_set_new(j, "slot", json_integer(g->slot));
+		if (g->spec.userns)
+			json_object_set_new(j, "id_base",
+					    json_integer(slot_id_base(g->d, (unsigned)g->slot)));
+	}
+	if (g->steps)
+		json_object_set(j, "steps_usec", g->steps);
+	if (g->status != STATUS_NONE) {
+		json_object_set_new(j, "last_end", json_string(status_text(g->status, text)));
+		if (status_code(g->status) >= 0)
+			json_object_set_new(j, "last_status", json_integer(status_code(g->status)));
+	}
+	if (g->reason[0])
+		json_object_set_new(j, "reason", json_string(g->reason));
+	if (g->restarts)
+		json_object_set_new(j, "restarts", json_integer(g->restarts));
+	return j;
+}

@@ -1,0 +1,106 @@
+/* cosd/guest.h - a guest and the registry of guests */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cosd/daemon.h"
+#include "lib/model/spec.h"
+#include "lib/model/state.h"
+
+#define STATUS_NONE INT32_MIN /* has not ended since it was defined */
+
+struct guest {
+	struct list link;
+	struct daemon *d;
+	const char *name; /* of spec */
+	enum guest_state state;
+	json_t *own;	  /* the specification as given */
+	struct spec spec; /* expanded */
+
+	struct launch *launch; /* while it starts */
+	struct cowfs_root root;
+	struct loop_source sync, process; /* the start's socket; the pidfd */
+	struct loop_timer timer;	  /* stop timeout, restart */
+	int slot;			  /* -1: none */
+	pid_t pid;
+	int pidfd, console;
+	uint64_t started_usec; /* wall clock */
+	uint64_t start_cost_usec;
+	json_t *steps;	       /* step name to microseconds, of the last start */
+	int view;	       /* socket that shows the console from the first byte on; -1 */
+	unsigned short rows, cols; /* of that console; 0: unknown */
+	bool from_run;	       /* made by Run: a start that fails deletes it */
+	bool stop_asked;       /* the end that comes is wanted */
+	bool killed;
+	bool adopted;	       /* child of the keeper, not of this worker */
+	int status;	       /* wait status of the last end, STATUS_NONE, STATUS_UNKNOWN */
+	char reason[400];      /* why it is failed */
+	unsigned restarts;     /* in a row */
+	uint64_t restart_delay_usec;
+	struct list waiters;   /* struct call.link: answered when it runs, fails or ends */
+};
+
+/* --- registry (guest.c) --- */
+struct guest *guest_find(struct daemon *d, const char *name);
+/* As guest_find(), but tells. */
+int guest_need(struct daemon *d, const char *name, struct guest **ret, struct cos_err *err);
+/* A new guest in memory; OWN and SPEC become its own on success. */
+struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct cos_err *err);
+void guest_free(struct guest *g);
+/* Creates from an own document: checks, makes the root, writes the specification. All or nothing. */
+int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err);
+/* Deletes a guest that does not run. */
+int guest_delete(struct guest *g, struct cos_err *err);
+/* "exit 3", "signal 9", "unknown"; BUF takes 32 bytes. Returns BUF. */
+char *status_text(int status, char *buf);
+/* As a shell has it: the code, or 128 + signal; -1 for unknown or none. */
+int status_code(int status);
+json_t *guest_state_json(struct guest *g);
+
+/* --- what is on disk (store.c) --- */
+int store_open(struct daemon *d, struct cos_err *err);
+int store_put_spec(struct guest *g, struct cos_err *err);
+void store_drop_spec(struct guest *g);
+/* Calls FN for each stored specification; a broken file is an event and is skipped. */
+int store_each_spec(struct daemon *d, void (*fn)(struct daemon *d, json_t *own, bool ephemeral),
+		    struct cos_err *err);
+/* The record says who runs as this guest, or how it ended; gone after a reboot. */
+int record_put_running(struct guest *g, pid_t pid, struct cos_err *err);
+void record_put_ended(struct guest *g);
+void record_drop(const struct daemon *d, const char *name);
+struct record {
+	unsigned slot;
+	pid_t pid; /* 0: it has ended */
+	uint64_t start_ticks, started_usec;
+	int status;
+	char reason[400];
+};
+/* 0, -ENOENT, or -ESTALE when it is of another boot. */
+int record_get(const struct daemon *d, const char *name, struct record *ret);
+
+/* --- life (guest-state.c, guest-act.c) --- */
+typedef int guest_action(struct guest *g, struct cos_err *err);
+guest_action act_start, act_running, act_failed, act_freeze, act_thaw, act_stop, act_kill, act_abort,
+	act_reap;
+/* The only way a guest's state changes. */
+int guest_event(struct guest *g, enum guest_event ev, struct cos_err *err);
+/* For recover.c alone: the state that a record tells. REASON: "" when the guest ended as wanted. */
+void guest_adopted(struct guest *g);
+void guest_restore_end(struct guest *g, const char *reason);
+/* Whether its groups say so. */
+bool guest_is_frozen(const struct guest *g);
+/* Starts from DEFINED or FAILED; calls in g->waiters are answered when it runs or fails. STDIO: the guest's
+ * ends of a client's pipes (taken, also on failure), or NULL. */
+int guest_start(struct guest *g, const int *stdio, struct cos_err *err);
+/* Asks a running guest to end, with TIMEOUT_SEC until the kill. */
+int guest_stop(struct guest *g, uint64_t timeout_sec, struct cos_err *err);
+/* Whether a restart was due; it is not any more. */
+bool guest_cancel_restart(struct guest *g);
+/* The process ended with STATUS: the right event, teardown, answers, restart policy. */
+void guest_ended(struct guest *g, int status);
+/* The pidfd of a running guest is watched. */
+int guest_watch(struct guest *g, struct cos_err *err);
+
+/* --- after a restart (recover.c) --- */
+int recover(struct daemon *d, struct cos_err *err);

@@ -1,0 +1,235 @@
+/* cosd/hostwide.c - what instances on one host must not share */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cosd/hostwide.h"
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+
+#define HOST_DIR  "/run/cos-host"
+#define IDS_END	  0xffff0000ULL
+#define RANGE	  65536ULL
+#define SUBID_MAX (1U << 20)
+
+static int open_dir(struct cos_err *err)
+{
+	int fd;
+
+	if (mkdir(HOST_DIR, 0700) < 0 && errno != EEXIST)
+		return cos_fail(err, COS_E_KERNEL, errno, "mkdir " HOST_DIR);
+	fd = open(HOST_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? cos_fail(err, COS_E_KERNEL, errno, "open " HOST_DIR) : fd;
+}
+
+static int open_lock(int dir, const char *name)
+{
+	auto_close int fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = io_lock(fd);
+	return r < 0 ? r : take_fd(fd);
+}
+
+int hostwide_instance(const char *instance, struct cos_err *err)
+{
+	auto_close int dir = open_dir(err);
+	char name[80];
+	int fd;
+
+	if (dir < 0)
+		return dir;
+	str_fmt(name, sizeof(name), "instance.%s", instance);
+	fd = open_lock(dir, name);
+	if (fd == -EWOULDBLOCK)
+		return cos_advise(err,
+				  cos_fail(err, COS_E_IN_USE, 0, "instance %s of cosd runs already", instance),
+				  "choose another name with --instance, or stop the other one");
+	return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "lock " HOST_DIR "/%s", name) : fd;
+}
+
+static bool overlaps(uint64_t a, uint64_t na, uint64_t b, uint64_t nb)
+{
+	return a < b + nb && b < a + na;
+}
+
+/* A line of /etc/subuid: NAME:FIRST:COUNT. */
+static bool subids_overlap(const char *path, uint64_t base, uint64_t n)
+{
+	auto_free char *text = NULL;
+	char *save = NULL;
+
+	if (io_slurp_at(AT_FDCWD, path, SUBID_MAX, &text) < 0)
+		return false;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		uint64_t first, count;
+		char *p = strchr(line, ':');
+
+		if (p && sscanf(p + 1, "%" SCNu64 ":%" SCNu64, &first, &count) == 2 &&
+		    overlaps(base, n, first, count))
+			return true;
+	}
+	return false;
+}
+
+/* Guests may still run with the ids of a daemon that was killed. */
+static bool has_guests(int lock)
+{
+	char runtime[1024], path[1100];
+	struct dirent *e;
+	bool any = false;
+	DIR *d;
+
+	if (lseek(lock, 0, SEEK_SET) < 0 || io_read_fd(lock, runtime, sizeof(runtime)) <= 0)
+		return false;
+	str_fmt(path, sizeof(path), "%s/guests", runtime);
+	d = opendir(path);
+	while (d && (e = readdir(d)))
+		any = any || e->d_name[0] != '.';
+	if (d)
+		closedir(d);
+	return any;
+}
+
+static bool is_of(int lock, const char *runtime_dir)
+{
+	char have[1024];
+
+	return lseek(lock, 0, SEEK_SET) == 0 && io_read_fd(lock, have, sizeof(have)) > 0 &&
+	       strcmp(have, runtime_dir) == 0;
+}
+
+/* Whether somebody has NAME; what nobody has any more is removed. OWN: its block was ours before. */
+static bool is_taken(int dir, const char *name, const char *runtime_dir, bool *ret_own)
+{
+	auto_close int fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	*ret_own = false;
+	if (fd < 0)
+		return false;
+	if (io_lock(fd) < 0)
+		return true;
+	if (is_of(fd, runtime_dir)) {
+		*ret_own = true;
+		return false;
+	}
+	if (has_guests(fd))
+		return true;
+	unlinkat(dir, name, 0);
+	return false;
+}
+
+/* Whether BASE..BASE+N is free of all other instances' blocks. */
+static bool is_free(int dir, const char *runtime_dir, uint64_t base, uint64_t n)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	bool good = true, own;
+
+	while (d && good && (e = readdir(d))) {
+		uint64_t first, count;
+
+		if (sscanf(e->d_name, "ids.%" SCNu64 "-%" SCNu64, &first, &count) == 2 &&
+		    overlaps(base, n, first, count * RANGE))
+			good = !is_taken(dir, e->d_name, runtime_dir, &own);
+	}
+	if (d)
+		closedir(d);
+	return good;
+}
+
+static int take(int dir, const char *runtime_dir, uint64_t base, uint64_t count)
+{
+	char name[80];
+	int fd, r;
+
+	str_fmt(name, sizeof(name), "ids.%" PRIu64 "-%" PRIu64, base, count);
+	fd = open_lock(dir, name);
+	if (fd < 0)
+		return fd;
+	r = ftruncate(fd, 0) < 0 || lseek(fd, 0, SEEK_SET) < 0
+		    ? -errno
+		    : io_write_all(fd, runtime_dir, strlen(runtime_dir));
+	if (r < 0)
+		close(fd);
+	return r < 0 ? r : fd;
+}
+
+/* The block that this runtime directory had before, if its file is still there. */
+static bool find_own(int dir, const char *runtime_dir, uint64_t count, uint64_t *ret)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	bool own = false;
+
+	while (d && !own && (e = readdir(d))) {
+		uint64_t first, n;
+
+		if (sscanf(e->d_name, "ids.%" SCNu64 "-%" SCNu64, &first, &n) == 2 && n == count) {
+			is_taken(dir, e->d_name, runtime_dir, &own);
+			*ret = first;
+		}
+	}
+	if (d)
+		closedir(d);
+	return own;
+}
+
+static int find_block(int dir, const char *runtime_dir, uint64_t base, uint64_t count,
+		      uint32_t *ret_base, struct cos_err *err)
+{
+	uint64_t n = count * RANGE, own = 0;
+	int fd;
+
+	if (find_own(dir, runtime_dir, count, &own)) {
+		*ret_base = (uint32_t)own;
+		fd = take(dir, runtime_dir, own, count);
+		return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "lock the block of user ids") : fd;
+	}
+	if (subids_overlap("/etc/subuid", base, n) || subids_overlap("/etc/subgid", base, n))
+		return cos_advise(err,
+				  cos_fail(err, COS_E_IN_USE, 0,
+					   "ids %" PRIu64 "..%" PRIu64 " overlap /etc/subuid or /etc/subgid",
+					   base, base + n - 1),
+				  "set id.base in cosd.json to a range that is free");
+	for (; base + n <= IDS_END; base += n) {
+		if (!is_free(dir, runtime_dir, base, n) || subids_overlap("/etc/subuid", base, n) ||
+		    subids_overlap("/etc/subgid", base, n))
+			continue;
+		fd = take(dir, runtime_dir, base, count);
+		*ret_base = (uint32_t)base;
+		return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "lock the block of user ids") : fd;
+	}
+	return cos_advise(err,
+			  cos_fail(err, COS_E_ADMISSION, 0,
+				   "no block of %" PRIu64 " ranges of user ids is free", count),
+			  "lower id.count or id.base in cosd.json");
+}
+
+int hostwide_ids(const char *runtime_dir, uint64_t base, uint64_t count, uint32_t *ret_base,
+		 struct cos_err *err)
+{
+	auto_close int dir = open_dir(err);
+	int fd;
+
+	if (dir < 0)
+		return dir;
+	if (flock(dir, LOCK_EX) < 0) /* one at a time chooses; held for a moment */
+		return cos_fail(err, COS_E_KERNEL, errno, "lock " HOST_DIR);
+	fd = find_block(dir, runtime_dir, base, count, ret_base, err);
+	flock(dir, LOCK_UN);
+	return fd;
+}

@@ -1,0 +1,99 @@
+/* cosd/slots.c - a slot is a guest's number while it runs: its ids and the name of its control groups */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cosd/daemon.h"
+#include "lib/base/own.h"
+#include "lib/kern/cg.h"
+
+#define RETRY_USEC 2000
+
+struct slot_grave {
+	struct list link;
+	unsigned slot;
+};
+
+static bool is_used(const struct daemon *d, unsigned slot)
+{
+	return d->slots[slot / 8] & 1U << slot % 8;
+}
+
+static void mark(struct daemon *d, unsigned slot, bool used)
+{
+	if (used)
+		d->slots[slot / 8] |= (uint8_t)(1U << slot % 8);
+	else
+		d->slots[slot / 8] &= (uint8_t)~(1U << slot % 8);
+}
+
+int slot_lease(struct daemon *d, struct cos_err *err)
+{
+	for (unsigned s = 0; s < d->args->id_count; s++) {
+		if (d->slots[s / 8] == 0xff) {
+			s |= 7;
+			continue;
+		}
+		if (!is_used(d, s)) {
+			mark(d, s, true);
+			return (int)s;
+		}
+	}
+	return cos_advise(err,
+			  cos_fail(err, COS_E_ADMISSION, 0,
+				   "all %u ranges of user ids (id.count) are in use", d->args->id_count),
+			  "stop guests, or raise id.count in cosd.json and restart cosd");
+}
+
+void slot_take(struct daemon *d, unsigned slot)
+{
+	if (slot < d->args->id_count)
+		mark(d, slot, true);
+}
+
+uint32_t slot_id_base(const struct daemon *d, unsigned slot)
+{
+	return d->args->id_base + slot * 65536U;
+}
+
+static bool bury(struct daemon *d, unsigned slot)
+{
+	char name[SLOT_NAME_SIZE];
+
+	snprintf(name, sizeof(name), "%u", slot);
+	if (cg_remove(&d->host.topo, name) == -EBUSY)
+		return false;
+	mark(d, slot, false);
+	return true;
+}
+
+void slot_retire(struct daemon *d, unsigned slot)
+{
+	struct slot_grave *g;
+
+	if (bury(d, slot))
+		return;
+	g = malloc(sizeof(*g));
+	if (!g)
+		return; /* the slot stays used; the next start of the worker clears it */
+	g->slot = slot;
+	list_add_tail(&d->dying, &g->link);
+	loop_timer_set(&d->loop, &d->reaper, RETRY_USEC);
+}
+
+void slot_reaper_fire(struct loop_timer *t)
+{
+	struct daemon *d = container_of(t, struct daemon, reaper);
+	struct list *p, *next;
+
+	list_for_each_safe(p, next, &d->dying) {
+		struct slot_grave *g = list_entry(p, struct slot_grave, link);
+
+		if (bury(d, g->slot)) {
+			list_del(&g->link);
+			free(g);
+		}
+	}
+	if (!list_is_empty(&d->dying))
+		loop_timer_set(&d->loop, &d->reaper, RETRY_USEC * 10);
+}

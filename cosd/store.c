@@ -1,0 +1,186 @@
+/* cosd/store.c - specifications on the disk, records of what runs in the runtime directory
+ *
+ *   S/guests/NAME.json      specification of a guest that lasts; durable
+ *   R/ephemeral/NAME.json   of one that does not
+ *   R/guests/NAME.json      record: who runs as this guest, or how it ended */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cosd/guest.h"
+#include "lib/base/clock.h"
+#include "lib/base/io.h"
+#include "lib/base/jsonx.h"
+#include "lib/base/log.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/kern/proc.h"
+
+#define RECORD_VERSION	1
+#define RECORD_BYTES	4096U
+
+int store_open(struct daemon *d, struct cos_err *err)
+{
+	d->specs = io_dir_at(d->state, "guests", 0700);
+	d->ephemeral = io_dir_at(d->runtime, "ephemeral", 0700);
+	d->records = io_dir_at(d->runtime, "guests", 0700);
+	if (d->specs < 0 || d->ephemeral < 0 || d->records < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "make directories in %s and %s",
+				d->args->state_dir, d->args->runtime_dir);
+	return 0;
+}
+
+static void file_name(char *buf, size_t size, const char *name)
+{
+	str_fmt(buf, size, "%s.json", name);
+}
+
+static int put_json(int dir, const char *name, json_t *j, bool durable)
+{
+	auto_free char *text = json_dumps(j, JSON_INDENT(1));
+	char file[80];
+
+	if (!text)
+		return -ENOMEM;
+	file_name(file, sizeof(file), name);
+	return io_replace_at(dir, file, text, strlen(text), 0600, durable);
+}
+
+static int spec_dir(const struct guest *g)
+{
+	return g->spec.ephemeral ? g->d->ephemeral : g->d->specs;
+}
+
+int store_put_spec(struct guest *g, struct cos_err *err)
+{
+	int r = put_json(spec_dir(g), g->name, g->own, !g->spec.ephemeral);
+
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the specification of %s", g->name) : 0;
+}
+
+void store_drop_spec(struct guest *g)
+{
+	char file[80];
+
+	file_name(file, sizeof(file), g->name);
+	if (unlinkat(spec_dir(g), file, 0) == 0 && !g->spec.ephemeral)
+		fsync(spec_dir(g));
+}
+
+static void load_one(struct daemon *d, int dir, const char *file, bool ephemeral,
+		     void (*fn)(struct daemon *d, json_t *own, bool ephemeral))
+{
+	auto_free char *text = NULL;
+	auto_json json_t *own = NULL;
+	struct cos_err err;
+	ssize_t n = io_slurp_at(dir, file, SPEC_BYTES_MAX, &text);
+
+	if (n < 0 || jsonx_parse(text, (size_t)n, file, &own, &err) < 0) {
+		log_say(LOG_ERROR, "specification %s cannot be read: %s", file,
+			n < 0 ? strerrorname_np((int)-n) : err.why);
+		return;
+	}
+	fn(d, own, ephemeral);
+}
+
+static int each_in(struct daemon *d, int dir, bool ephemeral,
+		   void (*fn)(struct daemon *d, json_t *own, bool ephemeral))
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *it = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!it) {
+		close_p(&fd);
+		return -errno;
+	}
+	while ((e = readdir(it))) {
+		size_t n = strlen(e->d_name);
+
+		if (n > 5 && strcmp(e->d_name + n - 5, ".json") == 0)
+			load_one(d, dir, e->d_name, ephemeral, fn);
+		else if (e->d_name[0] != '.')
+			unlinkat(dir, e->d_name, 0); /* a write that a crash cut short */
+	}
+	closedir(it);
+	return 0;
+}
+
+int store_each_spec(struct daemon *d, void (*fn)(struct daemon *d, json_t *own, bool ephemeral),
+		    struct cos_err *err)
+{
+	int r = each_in(d, d->specs, false, fn);
+
+	if (r == 0)
+		r = each_in(d, d->ephemeral, true, fn);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "read the specifications") : 0;
+}
+
+int record_put_running(struct guest *g, pid_t pid, struct cos_err *err)
+{
+	auto_json json_t *j = NULL;
+	uint64_t ticks = 0;
+	int r = proc_start_ticks(pid, &ticks);
+
+	if (r == 0) {
+		j = json_pack("{s:i, s:s, s:i, s:i, s:I, s:I}", "version", RECORD_VERSION, "boot_id",
+			      g->d->boot_id, "slot", g->slot, "pid", (int)pid, "start_ticks",
+			      (json_int_t)ticks, "started_usec", (json_int_t)clock_wall_usec());
+		r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
+	}
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the record of %s", g->name) : 0;
+}
+
+void record_put_ended(struct guest *g)
+{
+	auto_json json_t *j = json_pack("{s:i, s:s, s:i, s:s}", "version", RECORD_VERSION, "boot_id",
+					g->d->boot_id, "status", g->status, "reason", g->reason);
+	int r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
+
+	if (r < 0)
+		log_say(LOG_ERROR, "record of %s not written: %s", g->name, strerrorname_np(-r));
+}
+
+void record_drop(const struct daemon *d, const char *name)
+{
+	char file[80];
+
+	file_name(file, sizeof(file), name);
+	unlinkat(d->records, file, 0);
+}
+
+int record_get(const struct daemon *d, const char *name, struct record *ret)
+{
+	auto_json json_t *j = NULL;
+	char buf[RECORD_BYTES], file[80];
+	const char *boot, *reason = "";
+	int slot = 0, pid = 0, status = STATUS_NONE, version;
+	json_int_t ticks = 0, started = 0;
+	struct cos_err err;
+	ssize_t n;
+
+	file_name(file, sizeof(file), name);
+	n = io_read_at(d->records, file, buf, sizeof(buf));
+	if (n < 0)
+		return (int)n;
+	if (jsonx_parse(buf, (size_t)n, file, &j, &err) < 0 ||
+	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s}", "version", &version, "boot_id",
+			&boot, "slot", &slot, "pid", &pid, "start_ticks", &ticks, "started_usec",
+			&started, "status", &status, "reason", &reason) < 0)
+		return -EBADMSG;
+	if (version != RECORD_VERSION || strcmp(boot, d->boot_id) != 0)
+		return -ESTALE;
+	*ret = (struct record){
+		.slot = (unsigned)slot,
+		.pid = pid,
+		.start_ticks = (uint64_t)ticks,
+		.started_usec = (uint64_t)started,
+		.status = status,
+	};
+	str_fmt(ret->reason, sizeof(ret->reason), "%s", reason);
+	return 0;
+}
