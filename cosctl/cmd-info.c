@@ -1,0 +1,491 @@
+/* cosctl/cmd-info.c - commands that tell: list, show, status, get, logs, events, stats, top, doctor */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cosctl/cosctl.h"
+#include "lib/base/clock.h"
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/model/spec.h"
+
+static int fetch(struct args *a, const char *method, const char *key, json_t **ret)
+{
+	auto_json json_t *params = json_object(), *answer = NULL;
+	int r = talk(a, method, params, &answer, NULL);
+
+	if (r == 0)
+		*ret = json_incref(json_object_get(answer, key));
+	return r;
+}
+
+/* Rows of NAMES only, in the daemon's order; a name that is not there is an error. */
+static int only_names(struct args *a, json_t **rows)
+{
+	char **names = NULL;
+	unsigned n = 0;
+	json_t *kept, *row;
+	struct cos_err err;
+	size_t i;
+	int status = 0;
+
+	if (a->argc == 0)
+		return 0;
+	if (names_expand(a->argv, a->argc, &names, &n, &err) < 0)
+		return say_error(a, NULL, &err);
+	kept = json_array();
+	for (unsigned k = 0; k < n; k++) {
+		bool found = false;
+
+		json_array_foreach(*rows, i, row) {
+			if (strcmp(json_string_value(json_object_get(row, "name")) ?: "", names[k]) == 0) {
+				json_array_append(kept, row);
+				found = true;
+			}
+		}
+		if (!found) {
+			cos_fail(&err, COS_E_NO_GUEST, 0, "there is no guest named %s here", names[k]);
+			status = say_error(a, names[k], &err);
+		}
+	}
+	names_free(names, n);
+	json_decref(*rows);
+	*rows = kept;
+	return status;
+}
+
+int cmd_list(struct args *a)
+{
+	static const struct column cols[] = {
+		{ "NAME", "name", COL_TEXT },	      { "STATE", "state", COL_TEXT },
+		{ "PID", "pid", COL_COUNT },	      { "TEMPLATE", "template", COL_TEXT },
+		{ "STARTED", "started_usec", COL_AGE }, { "REASON", "reason", COL_TEXT },
+	};
+	auto_json json_t *rows = NULL;
+	int r = fetch(a, "io.cos.Guest.List", "guests", &rows), status;
+
+	if (r)
+		return r;
+	status = only_names(a, &rows);
+	out_rows(a, rows, "guests", cols, ARRAY_SIZE(cols));
+	return status;
+}
+
+static int show(struct args *a, bool expanded, json_t **ret)
+{
+	auto_json json_t *params = NULL;
+
+	if (a->argc < 1)
+		return say_usage(a, "a name is needed");
+	params = json_pack("{s:s, s:b}", "name", a->argv[0], "expanded", expanded);
+	if (!params)
+		return say_usage(a, "the name is not valid UTF-8");
+	return talk(a, "io.cos.Guest.Show", params, ret, a->argv[0]);
+}
+
+int cmd_show(struct args *a)
+{
+	auto_json json_t *answer = NULL;
+	int r = a->argc == 1 ? show(a, a->value['e'] != NULL, &answer) : say_usage(a, "one name is needed");
+
+	if (r == 0)
+		out_json(answer);
+	return r;
+}
+
+int cmd_status(struct args *a)
+{
+	static const char *const keys[] = { "state",	   "reason", "last_end", "restarts",
+					    "type",	   "template", "rootfs", "pid",
+					    "id_base", "start_cost_usec" };
+	auto_json json_t *answer = NULL;
+	json_t *state;
+	const char *name;
+	bool runs;
+	char text[32];
+	int r = a->argc == 1 ? show(a, false, &answer) : say_usage(a, "one name is needed");
+
+	if (r)
+		return r;
+	state = json_object_get(answer, "state");
+	name = json_string_value(json_object_get(state, "state")) ?: "";
+	runs = strcmp(name, "running") == 0 || strcmp(name, "frozen") == 0;
+	if (a->format == OUT_JSON) {
+		auto_json json_t *doc = json_copy(state);
+
+		out_json(doc);
+		return runs ? 0 : 3;
+	}
+	printf("%-16s %s\n", "name", a->argv[0]);
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		json_t *v = json_object_get(state, keys[i]);
+
+		if (json_is_string(v))
+			printf("%-16s %s\n", keys[i], json_string_value(v));
+		else if (json_is_integer(v))
+			printf("%-16s %" JSON_INTEGER_FORMAT "\n", keys[i], json_integer_value(v));
+	}
+	if (json_object_get(state, "started_usec"))
+		printf("%-16s %s\n", "up",
+		       out_age(clock_wall_usec() -
+				       (uint64_t)json_integer_value(json_object_get(state, "started_usec")),
+			       text));
+	return runs ? 0 : 3;
+}
+
+static void print_value(const char *key, json_t *v, bool with_key)
+{
+	auto_free char *text = NULL;
+
+	if (with_key)
+		printf("%s=", key);
+	if (json_is_string(v)) {
+		printf("%s\n", json_string_value(v));
+		return;
+	}
+	text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+	printf("%s\n", text ?: "");
+}
+
+/* Limits that were not set have their default; the daemon enforces it just the same. */
+static json_t *value_in_force(json_t *doc, const char *key)
+{
+	enum limit_id id = limit_find(key);
+	json_t *v = id == LIMIT__N ? json_object_get(doc, key)
+				   : json_object_get(json_object_get(doc, "limits"), key);
+	const struct spec_key *k = spec_key_find(key);
+	char text[32];
+
+	if (v)
+		return json_incref(v);
+	if (id < LIMIT__CG)
+		return json_string(limit_print(id, limit_defs[id].dflt, text));
+	if (id < LIMIT__N)
+		return json_string("inherited");
+	return k ? json_string(k->dflt) : NULL;
+}
+
+int cmd_get(struct args *a)
+{
+	auto_json json_t *answer = NULL;
+	json_t *doc;
+	int r = a->argc == 1 || a->argc == 2 ? show(a, true, &answer) : say_usage(a, "a name is needed");
+
+	if (r)
+		return r;
+	doc = json_object_get(answer, "spec");
+	if (a->argc == 2) {
+		auto_json json_t *v = value_in_force(doc, a->argv[1]);
+
+		if (!v)
+			return say_usage(a, "there is no such key or limit");
+		print_value(a->argv[1], v, false);
+		return 0;
+	}
+	for (unsigned i = 0; i < n_spec_keys; i++) {
+		auto_json json_t *v = value_in_force(doc, spec_keys[i].name);
+
+		if (strcmp(spec_keys[i].name, "limits") != 0 && strcmp(spec_keys[i].name, "seccomp") != 0)
+			print_value(spec_keys[i].name, v, true);
+	}
+	for (enum limit_id id = 0; id < LIMIT__N; id++) {
+		auto_json json_t *v = value_in_force(doc, limit_defs[id].name);
+
+		print_value(limit_defs[id].name, v, true);
+	}
+	return 0;
+}
+
+/* --- logs --- */
+
+/* Opens the guest's log files; returns how many, oldest first. */
+static int open_logs(struct args *a, int *fds, int *ret_n)
+{
+	auto_json json_t *params = json_pack("{s:s}", "name", a->argv[0]), *answer = NULL;
+	struct client c;
+	struct cos_err err;
+	int r;
+
+	if (!params)
+		return say_usage(a, "the name is not valid UTF-8");
+	r = client_open(a->socket, &c, &err);
+	if (r == 0)
+		r = client_call(&c, "io.cos.Guest.Logs", params, &answer, &err);
+	if (r < 0)
+		return say_error(a, a->argv[0], &err);
+	*ret_n = (int)json_integer_value(json_object_get(answer, "files"));
+	for (int i = 0; i < *ret_n; i++)
+		fds[i] = frame_take_fd(&c.in);
+	client_close(&c);
+	return 0;
+}
+
+static int copy_file(int fd)
+{
+	char buf[65536];
+	ssize_t n;
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0) {
+		if (io_write_all(STDOUT_FILENO, buf, (size_t)n) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Waits until the file grows, or is rotated away: true. */
+static bool wait_change(int in, int fd)
+{
+	char path[40];
+	struct {
+		struct inotify_event e;
+		char name[256];
+	} ev;
+	int wd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	wd = inotify_add_watch(in, path, IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB);
+	if (wd < 0)
+		return true;
+	for (;;) {
+		if (copy_file(fd) < 0)
+			exit(1);
+		if (read(in, &ev, sizeof(ev)) < 0)
+			return true;
+		if (ev.e.mask & (IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB)) {
+			copy_file(fd);
+			inotify_rm_watch(in, wd);
+			return true;
+		}
+	}
+}
+
+int cmd_logs(struct args *a)
+{
+	int fds[2] = { -1, -1 }, n = 0, in, r;
+
+	if (a->argc != 1)
+		return say_usage(a, "one name is needed");
+	r = open_logs(a, fds, &n);
+	if (r)
+		return r;
+	for (int i = 0; i < n; i++)
+		copy_file(fds[i]);
+	if (!a->value['l'])
+		return 0;
+	in = inotify_init1(IN_CLOEXEC);
+	while (r == 0) {
+		if (n == 0) { /* nothing was ever written */
+			poll(NULL, 0, 200);
+		} else if (!wait_change(in, fds[n - 1])) {
+			break;
+		}
+		for (int i = 0; i < n; i++)
+			close_p(&fds[i]);
+		r = open_logs(a, fds, &n);
+		if (r == 0 && n > 0)
+			copy_file(fds[n - 1]);
+	}
+	return r;
+}
+
+/* --- events --- */
+
+static void print_event(struct args *a, json_t *e)
+{
+	json_t *v;
+	const char *key;
+	char when[32];
+	time_t t = (time_t)(json_integer_value(json_object_get(e, "time_usec")) / USEC_PER_SEC);
+	struct tm tm;
+
+	if (a->format == OUT_JSON) {
+		json_dumpf(e, stdout, JSON_COMPACT);
+		putchar('\n');
+		return;
+	}
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+	printf("%s  %-6" JSON_INTEGER_FORMAT " %-16s %s", when,
+	       json_integer_value(json_object_get(e, "seq")),
+	       json_string_value(json_object_get(e, "event")) ?: "",
+	       json_string_value(json_object_get(e, "guest")) ?: "-");
+	json_object_foreach(e, key, v) {
+		auto_free char *text = NULL;
+
+		if (strcmp(key, "seq") == 0 || strcmp(key, "time_usec") == 0 || strcmp(key, "event") == 0 ||
+		    strcmp(key, "guest") == 0)
+			continue;
+		text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
+		printf(" %s=%s", key, text ?: "");
+	}
+	putchar('\n');
+}
+
+int cmd_events(struct args *a)
+{
+	auto_json json_t *params = json_object();
+	struct client c;
+	struct cos_err err;
+	uint64_t since = 0;
+	int r;
+
+	if (a->value['S'] && str_to_u64(a->value['S'], &since) < 0)
+		return say_usage(a, "--since takes a number");
+	json_object_set_new(params, "since", json_integer((json_int_t)since));
+	if (a->value['l'])
+		json_object_set_new(params, "follow", json_true());
+	r = client_open(a->socket, &c, &err);
+	if (r == 0)
+		r = client_send(&c, "io.cos.Event.Follow", params, true, NULL, 0, &err);
+	while (r == 0 || r == 1) {
+		auto_json json_t *answer = NULL;
+
+		r = client_recv(&c, &answer, &err);
+		if (r == 0)
+			return 0;
+		if (r == 1)
+			print_event(a, json_object_get(answer, "event"));
+		fflush(stdout);
+	}
+	return say_error(a, NULL, &err);
+}
+
+/* --- counters --- */
+
+static const struct column stat_cols[] = {
+	{ "NAME", "name", COL_TEXT },		      { "STATE", "state", COL_TEXT },
+	{ "CPU", "cpu_usec", COL_USEC },	      { "THROTTLED", "throttled_usec", COL_USEC },
+	{ "MEMORY", "memory_bytes", COL_BYTES },      { "PEAK", "memory_peak_bytes", COL_BYTES },
+	{ "PIDS", "pids", COL_COUNT },
+};
+
+int cmd_stats(struct args *a)
+{
+	auto_json json_t *rows = NULL;
+	int r = fetch(a, "io.cos.Guest.Stats", "guests", &rows), status;
+
+	if (r)
+		return r;
+	status = only_names(a, &rows);
+	out_rows(a, rows, "guests", stat_cols, ARRAY_SIZE(stat_cols));
+	return status;
+}
+
+static json_t *row_of(json_t *rows, const char *name)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) {
+		if (strcmp(json_string_value(json_object_get(row, "name")) ?: "", name) == 0)
+			return row;
+	}
+	return NULL;
+}
+
+/* CPU in per cent of one CPU since the look before. */
+static void add_rates(json_t *rows, json_t *before, uint64_t usec)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) {
+		json_t *old = row_of(before, json_string_value(json_object_get(row, "name")));
+		json_int_t used = json_integer_value(json_object_get(row, "cpu_usec")) -
+				  json_integer_value(json_object_get(old, "cpu_usec"));
+		char text[32] = "-";
+
+		if (old && usec)
+			snprintf(text, sizeof(text), "%.1f%%", 100.0 * (double)used / (double)usec);
+		json_object_set_new(row, "cpu", json_string(text));
+	}
+}
+
+int cmd_top(struct args *a)
+{
+	static const struct column cols[] = {
+		{ "NAME", "name", COL_TEXT },	       { "STATE", "state", COL_TEXT },
+		{ "CPU%", "cpu", COL_TEXT },	       { "CPU", "cpu_usec", COL_USEC },
+		{ "THROTTLED", "throttled_usec", COL_USEC }, { "MEMORY", "memory_bytes", COL_BYTES },
+		{ "PIDS", "pids", COL_COUNT },
+	};
+	auto_json json_t *before = NULL;
+	uint64_t delay = 2 * USEC_PER_SEC, rounds = isatty(STDOUT_FILENO) ? UINT64_MAX : 1, seen = 0;
+
+	if ((a->value['D'] && (str_to_usec(a->value['D'], &delay) < 0 || delay < 100000)) ||
+	    (a->value['n'] && str_to_u64(a->value['n'], &rounds) < 0))
+		return say_usage(a, "--delay takes a time of 0.1 s or more, --iterations a number");
+	for (uint64_t i = 0; i < rounds; i++) {
+		json_t *rows = NULL;
+		uint64_t now = clock_usec();
+		int r = fetch(a, "io.cos.Guest.Stats", "guests", &rows);
+
+		if (r)
+			return r;
+		add_rates(rows, before, seen ? now - seen : 0);
+		if (isatty(STDOUT_FILENO))
+			fputs("\033[H\033[J", stdout);
+		out_rows(a, rows, "guests", cols, ARRAY_SIZE(cols));
+		fflush(stdout);
+		json_decref(before);
+		before = rows;
+		seen = now;
+		if (i + 1 < rounds)
+			poll(NULL, 0, (int)(delay / 1000));
+	}
+	return 0;
+}
+
+/* --- host --- */
+
+int cmd_doctor(struct args *a)
+{
+	static const struct column cols[] = {
+		{ "CHECK", "check", COL_TEXT },
+		{ "RESULT", "result", COL_TEXT },
+		{ "FOUND", "text", COL_TEXT },
+		{ "DO", "todo", COL_TEXT },
+	};
+	auto_json json_t *rows = NULL;
+	int r = fetch(a, "io.cos.Host.Doctor", "checks", &rows);
+	json_t *row;
+	size_t i;
+
+	if (r)
+		return r;
+	out_rows(a, rows, "checks", cols, ARRAY_SIZE(cols));
+	json_array_foreach(rows, i, row) {
+		if (strcmp(json_string_value(json_object_get(row, "result")) ?: "", "bad") == 0)
+			r = 1;
+	}
+	return r;
+}
+
+int cmd_version(struct args *a)
+{
+	auto_json json_t *params = json_object(), *answer = NULL;
+	struct client c;
+	struct cos_err err;
+	int r;
+
+	printf("cosctl %s\n", PACKAGE_VERSION);
+	r = client_open(a->socket, &c, &err);
+	if (r == 0) {
+		r = client_call(&c, "io.cos.Host.Info", params, &answer, &err);
+		client_close(&c);
+	}
+	if (r < 0)
+		return say_error(a, NULL, &err);
+	printf("cosd   %s (instance %s, pid %" JSON_INTEGER_FORMAT ")\n",
+	       json_string_value(json_object_get(answer, "version")) ?: "?",
+	       json_string_value(json_object_get(answer, "instance")) ?: "?",
+	       json_integer_value(json_object_get(answer, "pid")));
+	return 0;
+}

@@ -1,0 +1,103 @@
+/* cosctl/cosctl.h - what the commands share */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lib/base/err.h"
+#include "lib/wire/client.h"
+
+#define NAMES_MAX   100000
+#define REPEAT_MAX  256
+#define EXIT_USAGE  2
+#define EXIT_OURS   125
+
+enum out_format { OUT_TABLE, OUT_JSON, OUT_CSV, OUT_NAME };
+
+/* Options by letter of commands.def; what a command does not know is refused before it runs. */
+struct args {
+	const char *socket;
+	const char *value[128];	 /* of an option; NULL: not given, "" for one without argument */
+	const char *many[REPEAT_MAX]; /* --env, --bind, --profile, --filter in order */
+	char many_of[REPEAT_MAX];
+	unsigned n_many;
+	enum out_format format;
+	int argc; /* what is left */
+	char **argv;
+	char **rest; /* after "--"; NULL: there was none */
+	int n_rest;
+	const char *command;
+};
+
+typedef int cmd_fn(struct args *a);
+
+struct command {
+	const char *name, *alias;
+	cmd_fn *fn;
+	const char *usage, *options, *help;
+};
+
+extern const struct command commands[];
+extern const unsigned n_commands;
+struct option_def {
+	char letter;
+	const char *name, *arg, *help;
+};
+extern const struct option_def option_defs[];
+extern const unsigned n_option_defs;
+
+/* --- say.c --- */
+/* Three lines: what, why, what to do. Returns the exit status. */
+int say_error(const struct args *a, const char *object, const struct cos_err *err);
+/* For run and exec: 126, 127 or 125. */
+int say_error_125(const struct args *a, const char *object, const struct cos_err *err);
+int say_usage(const struct args *a, const char *why);
+
+/* --- names.c --- */
+/* Expands w{001..100} and lists of names; the caller frees with names_free(). */
+int names_expand(char *const *argv, int argc, char ***ret, unsigned *ret_n, struct cos_err *err);
+void names_free(char **names, unsigned n);
+
+/* --- out.c --- */
+enum column_kind { COL_TEXT, COL_BYTES, COL_USEC, COL_AGE, COL_COUNT };
+struct column {
+	const char *title, *key;
+	enum column_kind kind;
+};
+/* Prints the objects of ROWS as the arguments ask for: a table, {"schema": 1, KEY: [...]}, CSV or names.
+ * Rows that a --filter does not match are left out. */
+void out_rows(const struct args *a, json_t *rows, const char *key, const struct column *cols, unsigned n);
+/* "512.0M", "3d02h"; BUF takes 32 bytes. */
+char *out_bytes(uint64_t v, char *buf);
+char *out_age(uint64_t usec, char *buf);
+/* One JSON document with the schema's number. */
+void out_json(json_t *doc);
+
+/* --- talk.c --- */
+/* One call on a connection of its own. Says the error; returns an exit status. */
+int talk(const struct args *a, const char *method, json_t *params, json_t **ret, const char *object);
+/* One call for each name, PARALLEL at once; steals nothing. PARAMS gets "name" added. */
+int talk_each(const struct args *a, const char *method, json_t *params, char **names, unsigned n,
+	      bool print_answers);
+/* Names of the command line, or with --all those of guests in one of the STATES (NULL: any). */
+int talk_names(const struct args *a, const char *const *states, char ***ret, unsigned *ret_n);
+
+/* --- pump.c --- */
+struct pump {
+	const struct args *args;
+	struct client *client; /* its last answer ends the pump; NULL: the streams do */
+	int to_guest, from_guest, from_guest_err; /* from_guest_err -1: terminal */
+	bool tty;	 /* raw mode and window size */
+	bool escape;	 /* ^] detaches */
+	const char *guest; /* whom signals are for; NULL: nobody */
+	int resize;	 /* a terminal's master, -1: ask the daemon to size GUEST's console */
+};
+/* Until the end. Returns the exit status: the guest's own, or 125 when it was not told. */
+int pump_run(struct pump *p);
+void pump_size(unsigned short *rows, unsigned short *cols);
+
+#define X(name, alias, fn, usage, options, help) cmd_fn fn;
+#include "cosctl/commands.def"
+COS_COMMANDS(X)
+#undef X
