@@ -1,0 +1,74 @@
+/* bench/bench.h - what the benches share: a place to work, children, samples, TSV
+ *
+ * A bench works in a private mount namespace and a temporary directory; the control groups of all
+ * it starts are below one directory of its own name. bench_close() removes all of it, also after a
+ * signal: the signals only set a flag that the loops ask for. */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define BENCH_HIERARCHIES 16
+
+struct bench_cg {
+	char path[64]; /* mount point */
+	char ctl[64];  /* v1: ",cpu,cpuacct,"; v2: "" */
+	int dir;       /* the bench's own directory in it, -1 until bench_cg_make() */
+	bool v2;
+};
+
+struct bench {
+	char place[40];      /* the temporary directory */
+	char dir[48];        /* a file system of its own in it: all work is here */
+	char group[40];      /* name of the bench's directory in each hierarchy */
+	char home[PATH_MAX]; /* where this program is, with bench/first beside it */
+	int dirfd;
+	int log; /* stderr of children */
+	struct bench_cg cg[BENCH_HIERARCHIES];
+	unsigned n_cg;
+};
+
+struct samples {
+	uint64_t *nsec;
+	unsigned n, room;
+};
+
+/* Both print their reason to stderr and return a negative errno when they fail. */
+int bench_open(struct bench *b);
+void bench_close(struct bench *b);
+/* A signal asked the bench to end. */
+bool bench_stopped(void);
+
+/* Makes the bench's own directory in each hierarchy. */
+int bench_cg_make(struct bench *b);
+/* Removes PARENT/NAME and all below it in each hierarchy, killing what runs there. */
+void bench_cg_remove(const struct bench *b, const char *parent, const char *name);
+/* The hierarchy that has the v1 controller CTL, or NULL; CTL NULL: the v2 one. */
+const struct bench_cg *bench_cg_find(const struct bench *b, const char *ctl);
+
+/* Runs ARGV with OUT (-1: the log) as output and waits; returns its exit status (128 + N for signal
+ * N) or a negative errno. The child is ended when the bench is stopped or the wait takes a minute.
+ */
+int bench_run(const struct bench *b, const char *const *argv, int out);
+/* As bench_run(), with the output, at most SIZE - 1 bytes, in BUF. */
+int bench_capture(const struct bench *b, const char *const *argv, char *buf, size_t size);
+/* Starts ARGV and does not wait: its pid or a negative errno. It dies with the bench. */
+pid_t bench_spawn(const struct bench *b, const char *const *argv, int out);
+/* Copies the last lines of the children's stderr to ours. */
+void bench_show_log(const struct bench *b);
+
+/* A root file system in NAME of the temporary directory: busybox and first in /bin. */
+int bench_make_root(const struct bench *b, const char *name);
+
+uint64_t bench_nsec(void);
+void bench_idle(unsigned msec);
+/* The time that bench/first wrote to FD; 0 when it wrote none. */
+uint64_t bench_read_first(int fd);
+
+/* Exits when memory is out: a bench has nothing else to do then. */
+void samples_add(struct samples *s, uint64_t nsec);
+/* PERCENT 0 to 100; sorts; 0 without samples. */
+uint64_t samples_at(struct samples *s, unsigned percent);
+void samples_free(struct samples *s);
