@@ -1,0 +1,44 @@
+#!/bin/sh
+# tests/func/lifecycle.sh - a guest from create to delete, as a user does it
+. "$(dirname "$0")/lib.sh"
+cos_setup
+cos_template
+
+out=$("$COSCTL" run --rm --template busybox t1 -- sh -c 'id; hostname; cat /proc/self/uid_map; exit 37')
+is "run exits with the guest's status" "$?" 37
+like "root inside" "$out" '^uid=0\(root\) gid=0\(root\)'
+like "its own name" "$out" '^t1$'
+like "64 Ki ids of its own" "$out" '^ +0 +[0-9]{6,} +65536$'
+is "run --rm leaves no guest" "$("$COSCTL" list -o name)" ""
+
+ok "create" "$COSCTL" create --template busybox g1 -- sleep 1000
+is "defined" "$("$COSCTL" list --no-headers | awk '{print $2}')" defined
+fails "a second one of that name" 5 "there is a guest named g1" "$COSCTL" create --template busybox g1
+fails "exec needs a running guest" 125 "g1 is defined" "$COSCTL" exec g1 -- true
+fails "stop needs one too" 3 "which is defined" "$COSCTL" stop g1
+ok "start" "$COSCTL" start g1
+ok "status of a running guest" "$COSCTL" status g1
+is "exec" "$("$COSCTL" exec g1 -- echo hello)" hello
+is "exec passes standard input" "$(echo through | "$COSCTL" exec g1 -- cat)" through
+"$COSCTL" exec g1 -- sh -c 'exit 9'
+is "exec exits with the command's status" "$?" 9
+fails "a command that is not there" 127 "nosuch" "$COSCTL" exec g1 -- nosuch
+fails "a file that is no program" 126 "/etc/passwd" "$COSCTL" exec g1 -- /etc/passwd
+ok "freeze" "$COSCTL" freeze g1
+is "frozen" "$("$COSCTL" list --no-headers | awk '{print $2}')" frozen
+fails "exec in a frozen guest" 125 "is frozen" "$COSCTL" exec g1 -- true
+ok "thaw" "$COSCTL" thaw g1
+ok "restart" "$COSCTL" restart --timeout 1 g1
+ok "stop" "$COSCTL" stop --timeout 1 g1
+fails "delete of what is not there" 4 "no guest named g9" "$COSCTL" delete g9
+ok "delete" "$COSCTL" delete g1
+is "nothing is left in the list" "$("$COSCTL" list -o name)" ""
+is "no control group is left" "$(find /sys/fs/cgroup/*/cos/"$INSTANCE"/guests -mindepth 1 -type d)" ""
+is "no root is left" "$(ls "$T/state/cow/guests")" ""
+
+ok "a range of guests" "$COSCTL" create --template busybox 'w{01..10}' -- sleep 1000
+ok "started together" "$COSCTL" start 'w{01..10}'
+is "ten run" "$("$COSCTL" list -o name --filter state=running | wc -l)" 10
+ok "all deleted" "$COSCTL" delete --force --all
+is "none left" "$("$COSCTL" list -o name)" ""
+plan_done
