@@ -93,6 +93,13 @@ static bool is_many(char letter)
 
 static int store(struct args *a, char letter, const char *value)
 {
+	auto_json json_t *text = json_string(value ?: "");
+
+	/* JSON could not carry it, and the option would be as if it had not been given */
+	if (!text)
+		return say_usage(a, "the value of an option is not valid UTF-8");
+	if (letter == 'f' && !strchr(value, '='))
+		return say_usage(a, "--filter takes KEY=VALUE");
 	if (!is_many(letter)) {
 		a->value[(unsigned char)letter] = value ?: "";
 		return 0;
@@ -253,14 +260,15 @@ int main(int argc, char **argv)
 	}
 	c = find_command(argv[optind]);
 	if (!c) {
-		fprintf(stderr, "cosctl: there is no command %s\n  do:  'cosctl --help' lists them\n",
+		fprintf(stderr, "cosctl: invalid request\n  why: there is no command %.80s\n"
+				"  do:  'cosctl --help' lists them\n",
 			argv[optind]);
 		return EXIT_USAGE;
 	}
 	a.command = c->name;
 	argv += optind;
 	argc -= optind;
-	optind = 1;
+	optind = 0; /* begin anew, with another order of options */
 	r = parse(c, &a, argc, argv);
 	if (r)
 		return strcmp(c->name, "run") == 0 || strcmp(c->name, "exec") == 0 ? EXIT_OURS : r;

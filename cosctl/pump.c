@@ -18,6 +18,7 @@
 
 #define CHUNK  65536
 #define DETACH 0x1d /* ^] */
+#define DRAIN_READS 256
 
 struct flow {
 	struct pump *p;
@@ -248,8 +249,8 @@ static void wait_once(struct flow *f)
 		take_answer(f);
 }
 
-/* What the guest wrote before it ended is still in the pipes; more may come from processes that it left
- * behind, and is not waited for. */
+/* What the guest wrote before it ended is still in the pipes, which hold no more than this; more may come
+ * from processes that it left behind, without end, and is not waited for. */
 static void drain(struct pump *p)
 {
 	int *const from[] = { &p->from_guest, &p->from_guest_err };
@@ -257,8 +258,10 @@ static void drain(struct pump *p)
 	for (int i = 0; i < 2; i++) {
 		struct pollfd fd = { *from[i], POLLIN, 0 };
 
-		while (*from[i] >= 0 && poll(&fd, 1, 0) > 0 && copy_out(*from[i], i + 1))
-			;
+		for (int n = 0; n < DRAIN_READS && *from[i] >= 0 && poll(&fd, 1, 0) > 0; n++) {
+			if (!copy_out(*from[i], i + 1))
+				break;
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cosctl/cosctl.h"
+#include "lib/base/str.h"
 
 int say_error(const struct args *a, const char *object, const struct cos_err *err)
 {
@@ -11,6 +12,7 @@ int say_error(const struct args *a, const char *object, const struct cos_err *er
 
 	/* the daemon's context often begins with the same words */
 	snprintf(own, sizeof(own), "%s%s%s", a->command, object ? " " : "", object ?: "");
+	str_make_text(own);
 	if (err->what[0] && strncmp(err->what, own, strlen(own)) == 0)
 		fprintf(stderr, "cosctl: %s: %s\n", err->what, def->title);
 	else

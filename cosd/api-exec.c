@@ -8,6 +8,7 @@
 
 #include "cosd/api.h"
 #include "cosd/guest.h"
+#include "cosd/points.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/kern/proc.h"
@@ -70,7 +71,9 @@ static void process_ready(struct loop_source *s, uint32_t events)
 	(void)events;
 	if (proc_exit_status(s->fd, &status) < 0)
 		return;
+	POINT_BEFORE("exec", "reap");
 	proc_reap(s->fd);
+	POINT_AFTER("exec", "reap");
 	close_p(&e->x.pidfd); /* nothing is left to abort */
 	if (e->call)
 		call_reply(e->call, json_pack("{s:i}", "status", status_code(status)), NULL, 0);
@@ -92,6 +95,7 @@ static void executed(struct exec *e)
 	struct cos_err err;
 	int r;
 
+	POINT_BEFORE("exec", "executed");
 	loop_del(&e->sync);
 	close_p(&e->x.sync);
 	for (int i = 0; i < 3; i++)
@@ -110,6 +114,7 @@ static void executed(struct exec *e)
 			e->call = NULL;
 		}
 	}
+	POINT_AFTER("exec", "executed");
 	e->process = (struct loop_source){ .fd = e->x.pidfd, .ready = process_ready };
 	r = loop_add(&e->d->loop, &e->process, EPOLLIN);
 	if (r < 0) {
@@ -233,8 +238,10 @@ static int start(struct exec *e, struct guest *g, struct cos_err *err)
 		return cos_fail(err, COS_E_KERNEL, errno, "duplicate a descriptor");
 	e->x.guest = e->guest_pidfd;
 	r = e->x.tty ? 0 : make_pipes(e, err);
+	POINT_BEFORE("exec", "spawn");
 	if (r == 0)
 		r = launch_exec_start(&e->x, err);
+	POINT_AFTER("exec", "spawn");
 	if (r < 0)
 		return r;
 	e->sync = (struct loop_source){ .fd = e->x.sync, .ready = sync_ready };

@@ -112,13 +112,13 @@ void api_serve(struct conn *conn, json_t *req)
 	conn->call = c;
 	r = parse_request(req, &q, &err);
 	if (r == 0) {
+		c->oneway = q.oneway;
 		m = find_method(q.method);
 		r = check_call(conn, m, &q, &err);
 	}
 	if (r == 0) {
 		c->method = m;
 		c->more = q.more;
-		c->oneway = q.oneway;
 		c->params = q.parameters ? json_incref(q.parameters) : json_object();
 		r = m->fn(c, c->params, &err);
 	}

@@ -50,9 +50,18 @@ static void conn_close(struct conn *c)
 	}
 }
 
+/* Nothing is read while a whole request waits: the buffer's bound is one message's, not a batch's, and an
+ * end of file is seen only behind the last request. */
+static bool wants_bytes(struct conn *c)
+{
+	size_t len;
+
+	return !c->call && !c->eof && frame_waiting(&c->out) == 0 && !frame_peek(&c->in, &len);
+}
+
 static void conn_watch(struct conn *c)
 {
-	bool read = !c->call && !c->eof && frame_waiting(&c->out) == 0;
+	bool read = wants_bytes(c);
 
 	if (!c->closing)
 		loop_mod(&c->src, (read ? EPOLLIN : 0) | (frame_waiting(&c->out) ? EPOLLOUT : 0));
@@ -158,7 +167,7 @@ static void conn_ready(struct loop_source *s, uint32_t events)
 		conn_close(c);
 		return;
 	}
-	if (!(events & (EPOLLIN | EPOLLHUP)) || c->call || c->eof || frame_waiting(&c->out) > 0)
+	if (!(events & (EPOLLIN | EPOLLHUP)) || !wants_bytes(c))
 		return;
 	n = frame_read(&c->in, s->fd, MSG_DONTWAIT);
 	if (n == -EMSGSIZE)

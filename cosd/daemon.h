@@ -51,6 +51,8 @@ int worker_run(struct keep_args *a, int link);
 /* --- keeper, worker's side (keeplink.c) --- */
 int keeplink_add(struct daemon *d, uint32_t slot, const char *name, pid_t pid, int pidfd, int console);
 void keeplink_del(struct daemon *d, uint32_t slot);
+/* Removes the console log of a guest that is deleted; after what the keeper still writes to it. */
+void keeplink_unlog(struct daemon *d, const char *name);
 /* SOCK is borrowed. */
 int keeplink_view(struct daemon *d, uint32_t slot, int sock);
 void keeplink_ready(struct daemon *d);

@@ -13,6 +13,7 @@
 
 #include "cosd/call.h"
 #include "cosd/guest.h"
+#include "cosd/points.h"
 #include "cow-fs/root.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
@@ -59,7 +60,16 @@ static int record(struct launch *l, struct cos_err *err)
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "tell the keeper") : 0;
 }
 
-static const struct launch_ops launch_ops = { .step_done = step_done, .record = record };
+static void step_point(const char *step, bool after)
+{
+	point("start", step, after, getppid());
+}
+
+static const struct launch_ops launch_ops = {
+	.step_done = step_done,
+	.record = record,
+	.point = step_point,
+};
 
 static void launch_gone(struct guest *g)
 {
@@ -294,6 +304,7 @@ int act_running(struct guest *g, struct cos_err *err)
 	struct launch *l = g->launch;
 	int r;
 
+	POINT_BEFORE("start", "running");
 	g->pidfd = l->pidfd;
 	r = guest_watch(g, err);
 	if (r < 0) {
@@ -313,6 +324,7 @@ int act_running(struct guest *g, struct cos_err *err)
 	event_say(g->d, g->name, "start", json_pack("{s:i, s:I}", "pid", (int)g->pid, "start_usec",
 						    (json_int_t)g->start_cost_usec));
 	answer_running(g);
+	POINT_AFTER("start", "running");
 	return 0;
 }
 
@@ -405,8 +417,11 @@ static void stop_timeout(struct loop_timer *t)
 
 int act_stop(struct guest *g, struct cos_err *err)
 {
-	int r = proc_signal(g->pidfd, g->spec.stop_signal);
+	int r;
 
+	POINT_BEFORE("stop", "signal");
+	r = proc_signal(g->pidfd, g->spec.stop_signal);
+	POINT_AFTER("stop", "signal");
 	if (r < 0 && r != -ESRCH)
 		return cos_fail(err, COS_E_KERNEL, -r, "signal %s", g->name);
 	if (g->state == GS_FROZEN && freeze(g, false, err) < 0)
@@ -419,8 +434,10 @@ int act_stop(struct guest *g, struct cos_err *err)
 int act_kill(struct guest *g, struct cos_err *err)
 {
 	struct cg_guest cg;
-	int r = open_groups(g, &cg, err);
+	int r;
 
+	POINT_BEFORE("stop", "kill");
+	r = open_groups(g, &cg, err);
 	if (r == 0) {
 		r = cg_kill(&g->d->host.topo, &cg);
 		cg_close(&cg);
@@ -429,6 +446,7 @@ int act_kill(struct guest *g, struct cos_err *err)
 		r = proc_signal(g->pidfd, SIGKILL);
 	if (r < 0 && r != -ESRCH)
 		return cos_fail(err, COS_E_KERNEL, -r, "kill %s", g->name);
+	POINT_AFTER("stop", "kill");
 	if (!g->killed)
 		event_say(g->d, g->name, "kill", NULL);
 	g->stop_asked = g->killed = true;
@@ -455,9 +473,13 @@ int act_reap(struct guest *g, struct cos_err *err)
 
 	(void)err;
 	loop_timer_clear(&g->timer);
+	POINT_BEFORE("end", "record");
 	record_put_ended(g);
+	POINT_AFTER("end", "record");
 	loop_del(&g->process);
+	POINT_BEFORE("end", "reap");
 	proc_reap(g->pidfd);
+	POINT_AFTER("end", "reap");
 	close_p(&g->pidfd);
 	close_p(&g->console);
 	keeplink_del(g->d, (uint32_t)g->slot);
@@ -569,8 +591,12 @@ void guest_ended(struct guest *g, int status)
 		str_fmt(g->reason, sizeof(g->reason), "ended by itself: %s", status_text(status, text));
 	guest_event(g, wanted || g->state == GS_STOPPING ? GE_EXIT : GE_FAIL, &err);
 	g->slot = -1;
+	POINT_BEFORE("end", "answer");
 	answer_ended(g, &restart, &delete);
+	POINT_AFTER("end", "answer");
+	POINT_BEFORE("end", "groups");
 	slot_retire(g->d, slot);
+	POINT_AFTER("end", "groups");
 	if (delete || (g->spec.ephemeral && !restart && !reboot))
 		delete_now(g);
 	else if (restart || reboot)

@@ -5,13 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "cosd/call.h"
 #include "cosd/guest.h"
+#include "cosd/points.h"
 #include "cow-fs/root.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 #include "lib/kern/proc.h"
 
 struct guest *guest_find(struct daemon *d, const char *name)
@@ -79,6 +82,19 @@ void guest_free(struct guest *g)
 	loop_timer_set(&g->d->loop, &g->timer, 0);
 }
 
+/* A later guest of the name, perhaps another owner's, must not be shown them. */
+static void drop_logs(const struct daemon *d, const char *name)
+{
+	static const char *const suffix[] = { ".log", ".log.1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(suffix); i++) {
+		char path[80];
+
+		str_fmt(path, sizeof(path), "log/%s%s", name, suffix[i]);
+		unlinkat(d->state, path, 0);
+	}
+}
+
 int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
 {
 	auto_json json_t *doc = NULL;
@@ -98,14 +114,18 @@ int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_e
 	}
 	from = (struct cowfs_source){ .template = spec.template, .rootfs = spec.rootfs };
 	r = rules_get(d, &spec, err) ? 0 : -EINVAL; /* a bad profile is told now, not at the start */
+	POINT_BEFORE("create", "root");
 	if (r == 0)
 		r = cowfs_root_make(&d->cow, spec.name, &from, !spec.ephemeral, err);
+	POINT_AFTER("create", "root");
 	if (r < 0) {
 		spec_done(&spec);
 		return r;
 	}
 	g = guest_new(d, json_incref(own), &spec, err);
+	POINT_BEFORE("create", "spec");
 	r = g ? store_put_spec(g, err) : -ENOMEM;
+	POINT_AFTER("create", "spec");
 	if (r < 0) {
 		struct cos_err ignored;
 
@@ -114,6 +134,7 @@ int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_e
 			guest_free(g);
 		return r;
 	}
+	drop_logs(d, g->name); /* written behind the back of the last one's delete */
 	event_say(d, g->name, "create", NULL);
 	*ret = g;
 	return 0;
@@ -130,9 +151,17 @@ int guest_delete(struct guest *g, struct cos_err *err)
 					   guest_state_name[g->state]),
 				  "stop it first, or use delete --force");
 	/* The specification goes first: what a crash leaves is a root that no guest claims. */
+	POINT_BEFORE("delete", "spec");
 	store_drop_spec(g);
+	POINT_AFTER("delete", "spec");
+	POINT_BEFORE("delete", "record");
 	record_drop(d, g->name);
+	keeplink_unlog(d, g->name);
+	POINT_AFTER("delete", "record");
+	drop_logs(d, g->name);
+	POINT_BEFORE("delete", "root");
 	r = cowfs_root_remove(&d->cow, g->name, err);
+	POINT_AFTER("delete", "root");
 	event_say(d, g->name, "delete", NULL);
 	guest_free(g);
 	jobs_sweep(d);

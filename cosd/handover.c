@@ -27,7 +27,7 @@ struct head {
 	int listen[2], lock, id_lock, instance_lock, link;
 	uint32_t id_base, id_count, n, strings;
 	uint64_t log_bytes;
-	int32_t state_mounted;
+	int32_t state_mounted, kill_points;
 };
 
 static const char magic[8] = "coskeep1";
@@ -55,6 +55,7 @@ static int write_state(const struct keep_args *a, const struct keep_item *items,
 		.n = n,
 		.log_bytes = a->log_bytes,
 		.state_mounted = a->state_mounted,
+		.kill_points = a->kill_points,
 	};
 	int r;
 
@@ -147,6 +148,19 @@ static void close_over_exec(int fd)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
+/* Whether the LEN bytes at S are as many texts as there are strings, each with its end. */
+static bool are_strings(const char *s, size_t len)
+{
+	struct keep_args a;
+	unsigned want = 0, have = 0;
+
+	while (string_of(&a, want))
+		want++;
+	for (size_t i = 0; i < len; i++)
+		have += s[i] == '\0';
+	return have == want && s[len - 1] == '\0';
+}
+
 /* The bytes come from a process of this daemon, through a descriptor that nobody else has. */
 int keep_restore(int fd, struct keep_args *a, struct keep_item **ret_items, unsigned *ret_n,
 		 struct cos_err *err)
@@ -161,7 +175,8 @@ int keep_restore(int fd, struct keep_args *a, struct keep_item **ret_items, unsi
 	if (len < (ssize_t)sizeof(h) || memcmp(text, magic, sizeof(magic)) != 0)
 		return cos_fail(err, COS_E_INTERNAL, 0, "no state of cosd on descriptor %d", fd);
 	memcpy(&h, text, sizeof(h));
-	if (h.n > ITEMS_MAX || (size_t)len != sizeof(h) + h.strings + h.n * sizeof(*items))
+	if (h.n > ITEMS_MAX || (size_t)len != sizeof(h) + h.strings + h.n * sizeof(*items) ||
+	    !are_strings(text + sizeof(h), h.strings))
 		return cos_fail(err, COS_E_INTERNAL, 0, "the state on descriptor %d is cut", fd);
 	s = malloc(h.strings + 1);
 	items = calloc(h.n + 1, sizeof(*items));
@@ -180,11 +195,13 @@ int keep_restore(int fd, struct keep_args *a, struct keep_item **ret_items, unsi
 		.id_base = h.id_base,
 		.id_count = h.id_count,
 		.state_mounted = h.state_mounted,
+		.kill_points = h.kill_points,
 	};
 	for (unsigned i = 0; string_of(a, i); i++, s += strlen(s) + 1)
 		*string_of(a, i) = s;
 	memcpy(items, text + sizeof(h) + h.strings, h.n * sizeof(*items));
 	for (unsigned i = 0; i < h.n; i++) {
+		items[i].m.name[sizeof(items[i].m.name) - 1] = '\0';
 		close_over_exec(items[i].pidfd);
 		close_over_exec(items[i].console);
 	}

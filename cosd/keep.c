@@ -16,11 +16,13 @@
 #include "cosd/console.h"
 #include "cosd/keep.h"
 #include "cosd/notify.h"
+#include "cosd/points.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "lib/base/loop.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 #include "lib/kern/proc.h"
 
 #define RESTART_QUICK_USEC USEC_PER_SEC /* a worker that lived shorter waits before the next */
@@ -85,9 +87,11 @@ static void kept_ended(struct kept *e)
 {
 	int status;
 
+	point("keep", "exit", false, e->k->worker);
 	if (!e->m.ended) {
 		if (proc_exit_status(e->pidfd, &status) == -EAGAIN) {
 			loop_timer_set(&e->k->loop, &e->retry, RETRY_USEC);
+			point("keep", "exit", true, e->k->worker);
 			return;
 		}
 		e->m.ended = 1;
@@ -95,6 +99,7 @@ static void kept_ended(struct kept *e)
 		proc_reap(e->pidfd);
 	}
 	tell_exit(e);
+	point("keep", "exit", true, e->k->worker);
 }
 
 static void kept_ready(struct loop_source *s, uint32_t events)
@@ -180,18 +185,32 @@ static void stop(struct keeper *k)
 	}
 }
 
+static void remove_log(struct keeper *k, const char *name)
+{
+	char file[80];
+
+	str_fmt(file, sizeof(file), "%.63s.log", name);
+	unlinkat(k->logs, file, 0);
+	str_fmt(file, sizeof(file), "%.63s.log.1", name);
+	unlinkat(k->logs, file, 0);
+}
+
 static void serve(struct keeper *k, const struct keep_msg *m, int *fds, unsigned n)
 {
 	struct kept *e = find(k, m->slot);
 
 	switch ((enum keep_op)m->op) {
 	case KEEP_ADD:
+		point("keep", "add", false, k->worker);
 		if (n >= 1)
 			add(k, m, take_fd(fds[0]), n == 2 ? take_fd(fds[1]) : -1);
+		point("keep", "add", true, k->worker);
 		break;
 	case KEEP_DEL:
+		point("keep", "del", false, k->worker);
 		if (e)
 			del(e);
+		point("keep", "del", true, k->worker);
 		break;
 	case KEEP_VIEW:
 		if (e && n == 1)
@@ -202,6 +221,9 @@ static void serve(struct keeper *k, const struct keep_msg *m, int *fds, unsigned
 		break;
 	case KEEP_READY:
 		notify_ready();
+		break;
+	case KEEP_UNLOG:
+		remove_log(k, m->name);
 		break;
 	case KEEP_STOP:
 		stop(k);
@@ -432,6 +454,8 @@ int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned 
 	list_init(&k.kept);
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (a->kill_points)
+		points_enable(a->runtime_dir);
 	r = loop_init(&k.loop) < 0 ? cos_fail(&err, COS_E_KERNEL, errno, "epoll") : open_dirs(&k, &err);
 	if (r == 0)
 		r = watch_signals(&k, &err);

@@ -21,6 +21,7 @@ struct keep_args {
 	int lock, id_lock, instance_lock; /* held by every process of the daemon; see hostwide.h */
 	uint32_t id_base, id_count;
 	bool state_mounted; /* the state directory's mount is ours */
+	bool kill_points;   /* for tests; see points.h */
 };
 
 /* Messages between keeper and worker: SOCK_SEQPACKET, one struct a packet. Both come from one binary. */
@@ -33,6 +34,7 @@ enum keep_op {
 	KEEP_END,
 	KEEP_EXIT,    /* to the worker: the slot's process ended with status */
 	KEEP_READY,   /* to the keeper: the worker serves clients */
+	KEEP_UNLOG,   /* to the keeper: remove the console log of the guest named */
 	KEEP_STOP,    /* to the keeper: stop the daemon */
 };
 

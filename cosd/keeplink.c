@@ -40,6 +40,14 @@ int keeplink_view(struct daemon *d, uint32_t slot, int sock)
 	return say(d, &(struct keep_msg){ .op = KEEP_VIEW, .slot = slot }, &sock, 1);
 }
 
+void keeplink_unlog(struct daemon *d, const char *name)
+{
+	struct keep_msg m = { .op = KEEP_UNLOG };
+
+	str_fmt(m.name, sizeof(m.name), "%s", name);
+	say(d, &m, NULL, 0);
+}
+
 void keeplink_ready(struct daemon *d)
 {
 	say(d, &(struct keep_msg){ .op = KEEP_READY }, NULL, 0);

@@ -22,6 +22,7 @@
 #include "cosd/daemon.h"
 #include "cosd/hostwide.h"
 #include "cosd/keep.h"
+#include "cosd/points.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
@@ -31,8 +32,8 @@
 
 static const char usage[] =
 	"usage: cosd [--instance NAME] [--state-dir DIR] [--runtime-dir DIR] [--config FILE]\n"
-	"            [--without FEATURE[,FEATURE...]]\n"
-	"       cosd --help | --version\n";
+	"            [--without FEATURE[,FEATURE...]] [--kill-points]\n"
+	"       cosd --help | --version | --list-points\n";
 
 /* Guests may be given this program to run (exec's child until it executes the command): they must not
  * find the file on the disk behind /proc/self/exe. So it always runs from memory that cannot be written. */
@@ -193,6 +194,8 @@ static int parse(int argc, char **argv, struct keep_args *a, bool *ret_must_conf
 		{ "runtime-dir", required_argument, NULL, 'r' },
 		{ "config", required_argument, NULL, 'c' },
 		{ "without", required_argument, NULL, 'w' },
+		{ "kill-points", no_argument, NULL, 'k' },
+		{ "list-points", no_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 },
@@ -217,6 +220,12 @@ static int parse(int argc, char **argv, struct keep_args *a, bool *ret_must_conf
 		case 'w':
 			a->without = optarg;
 			break;
+		case 'k':
+			a->kill_points = true;
+			break;
+		case 'l':
+			points_print();
+			exit(0);
 		case 'h':
 			fputs(usage, stdout);
 			exit(0);

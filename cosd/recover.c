@@ -197,12 +197,29 @@ static void drop_dead_ephemerals(struct daemon *d)
 	}
 }
 
-/* A root that no specification names: its create or delete was cut short. */
-static void drop_orphan_roots(struct daemon *d)
+static bool has_spec(struct daemon *d, const char *name)
 {
-	int fd = openat(d->cow.dir, "guests", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *it = fd < 0 ? NULL : fdopendir(fd);
+	char file[80];
+
+	str_fmt(file, sizeof(file), "%s.json", name);
+	return guest_find(d, name) || faccessat(d->specs, file, F_OK, 0) == 0;
+}
+
+static void drop_root(struct daemon *d, const char *name)
+{
 	struct cos_err err;
+
+	if (cowfs_root_remove(&d->cow, name, &err) < 0)
+		log_say(LOG_ERROR, "root of %s: %s", name, err.why);
+}
+
+/* Calls DROP for each name that DIR/PATH has something of (files: NAME + SUFFIX...) and no specification
+ * names: its create or delete was cut short. One whose specification was refused keeps its data. */
+static void drop_orphans(struct daemon *d, int dir, const char *path, const char *suffix,
+			 void (*drop)(struct daemon *d, const char *name))
+{
+	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *it = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 
 	if (!it) {
@@ -210,17 +227,20 @@ static void drop_orphan_roots(struct daemon *d)
 		return;
 	}
 	while ((e = readdir(it))) {
-		char file[80];
+		char name[NAME_SIZE];
+		char *end = suffix[0] ? strstr(e->d_name, suffix) : strchr(e->d_name, '\0');
 
-		if (!str_is_name(e->d_name) || guest_find(d, e->d_name))
+		if (!end || !str_fmt(name, sizeof(name), "%.*s", (int)(end - e->d_name), e->d_name))
 			continue;
-		str_fmt(file, sizeof(file), "%s.json", e->d_name);
-		if (faccessat(d->specs, file, F_OK, 0) == 0) /* refused, not unknown: keep its data */
-			continue;
-		if (cowfs_root_remove(&d->cow, e->d_name, &err) < 0)
-			log_say(LOG_ERROR, "root of %s: %s", e->d_name, err.why);
+		if (str_is_name(name) && !has_spec(d, name))
+			drop(d, name);
 	}
 	closedir(it);
+}
+
+static void drop_record(struct daemon *d, const char *name)
+{
+	record_drop(d, name);
 }
 
 int recover(struct daemon *d, struct cos_err *err)
@@ -239,7 +259,9 @@ int recover(struct daemon *d, struct cos_err *err)
 	for (unsigned i = 0; i < d->host.topo.n; i++)
 		clear_hierarchy(&r, d->host.topo.h[i].root);
 	drop_dead_ephemerals(d);
-	drop_orphan_roots(d);
+	drop_orphans(d, d->cow.dir, "guests", "", drop_root);
+	drop_orphans(d, d->records, ".", ".json", drop_record);
+	drop_orphans(d, d->state, "log", ".log", keeplink_unlog);
 	free(r.items);
 	if (r.adopted || r.ended || r.cleared)
 		log_say(LOG_INFO, "recovery: %u guests adopted, %u ended meanwhile, %u leftovers cleared",

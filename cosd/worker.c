@@ -15,6 +15,7 @@
 
 #include "cosd/call.h"
 #include "cosd/guest.h"
+#include "cosd/points.h"
 #include "cow-fs/mount.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
@@ -207,6 +208,8 @@ int worker_run(struct keep_args *a, int link)
 		list_init(lists[i]);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	umask(022);
+	if (a->kill_points)
+		points_enable(a->runtime_dir);
 	r = setup(&d, &err);
 	if (r < 0) {
 		log_say(LOG_ERROR, "cosd: %s%s%s; %s", err.what, err.what[0] ? ": " : "", err.why,

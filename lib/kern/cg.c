@@ -223,24 +223,24 @@ int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct lim
 int cg_open_tasks(const struct cg_topo *t, const struct cg_guest *g, int *ret_fds,
 		  struct cos_err *err)
 {
+	int fds[CG_HIER_MAX + 1];
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < t->n; i++) {
-		int fd;
-
 		if (t->h[i].version == CG_V2)
 			continue;
-		fd = openat(g->dir[i], "tasks", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (fd < 0) {
+		fds[n] = openat(g->dir[i], "tasks", O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+		if (fds[n] < 0) {
 			int r = cos_fail(err, COS_E_KERNEL, errno, "open %s/tasks", t->h[i].path);
 
 			while (n > 0)
-				close(ret_fds[--n]);
+				close(fds[--n]);
 			return r;
 		}
-		ret_fds[n++] = fd;
+		n++;
 	}
-	ret_fds[n] = -1;
+	fds[n++] = -1;
+	memcpy(ret_fds, fds, n * sizeof(int));
 	return 0;
 }
 

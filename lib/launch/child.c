@@ -35,7 +35,7 @@
 #define HARDENED (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 #define FD_SYNC	 3 /* where cos-init expects the status socket */
 #define FD_INIT	 4
-#define FD_FREE	 100 /* above all that is put in place */
+#define FD_FREE	 5 /* above all that is put in place, below what rlimit.nofile may allow */
 #define DETACH	 2
 
 struct setup {
@@ -273,7 +273,7 @@ static int build(struct setup *s, int *ret_console, struct cos_err *err)
 static int place_descriptors(const struct setup *s, struct cos_err *err)
 {
 	int sock = fcntl(s->sock, F_DUPFD_CLOEXEC, FD_FREE);
-	int init = fcntl(s->l->host->init, F_DUPFD_CLOEXEC, FD_FREE);
+	int init = fcntl(s->l->host->init, F_DUPFD_CLOEXEC, FD_FREE), r;
 
 	if (sock < 0 || init < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "duplicate descriptors");
@@ -283,25 +283,27 @@ static int place_descriptors(const struct setup *s, struct cos_err *err)
 	}
 	if (dup3(sock, FD_SYNC, O_CLOEXEC) < 0 || dup3(init, FD_INIT, O_CLOEXEC) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "place descriptors");
-	proc_close_from(FD_INIT + 1);
-	return 0;
+	r = proc_close_from(FD_INIT + 1);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "close descriptors") : 0;
 }
 
-static int wait_release(int sock)
+static int wait_release(int sock, struct cos_err *err)
 {
-	struct cos_err err;
 	struct msg m;
 	unsigned n = 0;
 
-	return msg_recv(sock, MSG_RELEASE, &m, NULL, &n, &err);
+	return msg_recv(sock, MSG_RELEASE, &m, NULL, &n, err);
 }
 
 static int run_own_init(const struct setup *s, const struct who *who, struct cos_err *err)
 {
 	char *const argv[] = { "/sbin/init", NULL };
 	char **env = child_env(who, s->l->spec->env, NULL);
-	int r = env ? child_confine(s->l->rules, who, s->l->spec->no_new_privs, err) : -ENOMEM;
+	int r;
 
+	if (!env)
+		return cos_fail(err, COS_E_KERNEL, ENOMEM, "environment");
+	r = child_confine(s->l->rules, who, s->l->spec->no_new_privs, err);
 	if (r < 0)
 		return r;
 	setsid();
@@ -329,7 +331,8 @@ static int run_command(const struct setup *s, const struct who *who, struct cos_
 	if (r < 0)
 		return r;
 	argv[n] = path;
-	fcntl(FD_SYNC, F_SETFD, 0);
+	if (fcntl(FD_SYNC, F_SETFD, 0) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "keep the sync socket for cos-init");
 	syscall(SYS_execveat, FD_INIT, "", argv, env, AT_EMPTY_PATH);
 	return cos_fail(err, COS_E_INTERNAL, errno, "execve cos-init");
 }
@@ -344,16 +347,19 @@ static int guest_main(const struct launch *l, int sock)
 	r = build(&s, &console, &err);
 	if (r == 0)
 		r = who_find(l->spec->user, &who, &err);
-	if (r == 0)
+	if (r == 0) {
 		r = msg_send(sock, MSG_READY, 0, &console, console >= 0 ? 1 : 0);
+		if (r < 0)
+			cos_fail(&err, COS_E_KERNEL, -r, "tell that all is prepared");
+	}
 	if (r == 0)
 		r = place_descriptors(&s, &err);
 	if (r == 0) {
-		if (wait_release(FD_SYNC) < 0)
-			return 125;
 		s.sock = FD_SYNC;
-		r = l->spec->own_init ? run_own_init(&s, &who, &err) : run_command(&s, &who, &err);
+		r = wait_release(s.sock, &err);
 	}
+	if (r == 0)
+		r = l->spec->own_init ? run_own_init(&s, &who, &err) : run_command(&s, &who, &err);
 	msg_fail(s.sock, &err);
 	return 125;
 }
@@ -398,6 +404,6 @@ int child_helper(struct launch *l, int sock)
 	if (pid < 0)
 		msg_fail(sock, &err);
 	else
-		msg_send(sock, MSG_BORN, pid, &pidfd, 1);
+		msg_born(sock, pid, pidfd);
 	return 0;
 }

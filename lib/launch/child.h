@@ -11,7 +11,9 @@
 
 struct launch;
 struct launch_exec;
+struct launch_host;
 struct launch_rules;
+struct spec;
 
 /* Namespaces of a guest beside the user namespace. */
 #define GUEST_NS                                                                                   \
@@ -37,7 +39,11 @@ struct who {
 };
 /* TEXT: NULL (root), NAME, UID, UID:GID or NAME:GROUP. Runs inside the guest's root. */
 int who_find(const char *text, struct who *ret, struct cos_err *err);
+/* The same with the texts of the two files, which are cut up; NULL: not there. */
+int who_parse(const char *text, char *passwd, char *group, struct who *ret, struct cos_err *err);
 
+/* The guest's rlimit.* on process PID, 0: the caller. */
+int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host, struct cos_err *err);
 /* The last steps before an exec: bounding set, groups, no_new_privs, filter, ids, capabilities. */
 int child_confine(const struct launch_rules *rules, const struct who *who, bool no_new_privs,
 		  struct cos_err *err);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <linux/openat2.h>
@@ -32,6 +33,9 @@ pid_t child_clone_sibling(unsigned long long ns, int *ret_pidfd, struct cos_err 
 	};
 	pid_t pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
 
+	if (pid < 0 && errno == EAGAIN)
+		return cos_advise(err, cos_fail(err, COS_E_ADMISSION, EAGAIN, "clone3"),
+				  "the guest may have reached its pids.max: 'cosctl stats' tells");
 	if (pid < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "clone3");
 	if (pid > 0)
@@ -43,6 +47,32 @@ int child_become_root(struct cos_err *err)
 {
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "become root of the user namespace");
+	return 0;
+}
+
+int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host, struct cos_err *err)
+{
+	for (enum limit_id id = LIMIT__CG; id < LIMIT__N; id++) {
+		uint64_t v = spec->limits.v[id];
+		struct rlimit lim = { .rlim_cur = v == LIMIT_MAX ? RLIM_INFINITY : v };
+		char text[32];
+		int no;
+
+		if (limit_defs[id].resource == RLIMIT_NOFILE && !spec->limits.set[id])
+			lim = (struct rlimit){ host->nofile[0], host->nofile[1] };
+		else if (!spec->limits.set[id])
+			continue;
+		else
+			lim.rlim_max = lim.rlim_cur;
+		if (prlimit(pid, (unsigned)limit_defs[id].resource, &lim, NULL) == 0)
+			continue;
+		no = errno;
+		cos_fail(err, COS_E_UNSUPPORTED, no, "%s=%s", limit_defs[id].name,
+			 limit_print(id, v, text));
+		return cos_advise(err, -no,
+				  "the daemon may not raise this limit above its own hard limit on this "
+				  "host: choose less, or start cosd with CAP_SYS_RESOURCE");
+	}
 	return 0;
 }
 

@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -105,12 +104,10 @@ static int userns_make(struct launch *l, struct cos_err *err)
 static void userns_undo(struct launch *l)
 {
 	close_p(&l->userns);
+	if (l->helper > 0)
+		msg_end_helper(l->sync, l->helper);
+	l->helper = 0;
 	close_p(&l->sync);
-	if (l->helper > 0) {
-		kill(l->helper, SIGKILL);
-		waitpid(l->helper, NULL, 0);
-		l->helper = 0;
-	}
 }
 
 /* The guest's /dev is a tmpfs of the host whose root belongs to the guest's root: device nodes work in
@@ -222,16 +219,13 @@ static void root_unmount(struct launch *l)
 /* birth: the guest's first process exists; the helper has done its work. */
 static int birth_wait(struct launch *l, struct cos_err *err)
 {
-	unsigned n = 1;
-	struct msg m;
 	int r;
 
 	if (!is_readable(l->sync))
 		return LAUNCH_WAIT;
-	r = msg_recv(l->sync, MSG_BORN, &m, &l->pidfd, &n, err);
+	r = msg_take_born(l->sync, &l->pid, &l->pidfd, err);
 	if (r < 0)
 		return r;
-	l->pid = m.pid;
 	waitpid(l->helper, NULL, 0);
 	l->helper = 0;
 	return 0;
@@ -270,28 +264,7 @@ static int prepare_wait(struct launch *l, struct cos_err *err)
 /* limits of the process itself, set from outside: the guest's root may lower but not raise them */
 static int rlimits_set(struct launch *l, struct cos_err *err)
 {
-	for (enum limit_id id = LIMIT__CG; id < LIMIT__N; id++) {
-		uint64_t v = l->spec->limits.v[id];
-		struct rlimit lim = { .rlim_cur = v == LIMIT_MAX ? RLIM_INFINITY : v };
-		char text[32];
-		int no;
-
-		if (limit_defs[id].resource == RLIMIT_NOFILE && !l->spec->limits.set[id])
-			lim = (struct rlimit){ l->host->nofile[0], l->host->nofile[1] };
-		else if (!l->spec->limits.set[id])
-			continue;
-		else
-			lim.rlim_max = lim.rlim_cur;
-		if (prlimit(l->pid, (unsigned)limit_defs[id].resource, &lim, NULL) == 0)
-			continue;
-		no = errno;
-		cos_fail(err, COS_E_UNSUPPORTED, no, "%s=%s", limit_defs[id].name,
-			 limit_print(id, v, text));
-		return cos_advise(err, -no,
-				  "the daemon may not raise this limit above its own hard limit on this "
-				  "host: choose less, or start cosd with CAP_SYS_RESOURCE");
-	}
-	return 0;
+	return child_rlimits(l->pid, l->spec, l->host, err);
 }
 
 static int record(struct launch *l, struct cos_err *err)
@@ -309,9 +282,8 @@ static int release(struct launch *l, struct cos_err *err)
 static int exec_wait(struct launch *l, struct cos_err *err)
 {
 	json_t *cmd = json_array_get(l->spec->command, 0);
-	int r = msg_recv_end(l->sync, cmd ? json_string_value(cmd) : "/sbin/init", err);
 
-	return r == -EAGAIN ? LAUNCH_WAIT : r;
+	return msg_recv_end(l->sync, cmd ? json_string_value(cmd) : "/sbin/init", err);
 }
 
 static const struct step steps[] = {

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -60,7 +59,6 @@ static int open_stdio(const struct launch_exec *x, int *ret_master, struct cos_e
 static int prepare(const struct launch_exec *x, struct who *who, int *ret_sock, int sock,
 		   struct cos_err *err)
 {
-	struct rlimit nofile = { x->host->nofile[0], x->host->nofile[1] };
 	int master, r = open_stdio(x, &master, err);
 
 	if (r == 0)
@@ -73,10 +71,10 @@ static int prepare(const struct launch_exec *x, struct who *who, int *ret_sock, 
 	if (dup3(sock, FD_SYNC, O_CLOEXEC) < 0 && errno != EINVAL)
 		return cos_fail(err, COS_E_KERNEL, errno, "place descriptors");
 	*ret_sock = FD_SYNC;
-	proc_close_from(FD_SYNC + 1);
-	if (!x->spec->limits.set[LIMIT_R_NOFILE])
-		setrlimit(RLIMIT_NOFILE, &nofile);
-	return 0;
+	r = proc_close_from(FD_SYNC + 1);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "close descriptors");
+	return child_rlimits(0, x->spec, x->host, err);
 }
 
 static int command_main(const struct launch_exec *x, int sock)
@@ -142,7 +140,7 @@ int exec_helper(struct launch_exec *x, int sock)
 	if (pid < 0)
 		msg_fail(sock, &err);
 	else
-		msg_send(sock, MSG_BORN, pid, &pidfd, 1);
+		msg_born(sock, pid, pidfd);
 	return 0;
 }
 
@@ -159,7 +157,7 @@ int launch_exec_start(struct launch_exec *x, struct cos_err *err)
 	x->sync = x->pidfd = x->master = -1;
 	x->helper = x->pid = 0;
 	x->tty_checked = false;
-	if (group < -1)
+	if (group < 0 && x->host->topo.v2 >= 0)
 		return group;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
@@ -192,13 +190,10 @@ static int check_master(int fd, struct cos_err *err)
 
 static int take_born(struct launch_exec *x, struct cos_err *err)
 {
-	unsigned n = 1;
-	struct msg m;
-	int r = msg_recv(x->sync, MSG_BORN, &m, &x->pidfd, &n, err);
+	int r = msg_take_born(x->sync, &x->pid, &x->pidfd, err);
 
 	if (r < 0)
 		return r;
-	x->pid = m.pid;
 	waitpid(x->helper, NULL, 0);
 	x->helper = 0;
 	return LAUNCH_WAIT;
@@ -238,12 +233,10 @@ int launch_exec_continue(struct launch_exec *x, struct cos_err *err)
 
 void launch_exec_abort(struct launch_exec *x)
 {
+	if (x->helper > 0)
+		msg_end_helper(x->sync, x->helper);
+	x->helper = 0;
 	close_p(&x->sync);
-	if (x->helper > 0) {
-		kill(x->helper, SIGKILL);
-		waitpid(x->helper, NULL, 0);
-		x->helper = 0;
-	}
 	if (x->pidfd >= 0)
 		proc_kill_wait(x->pidfd);
 	close_p(&x->pidfd);

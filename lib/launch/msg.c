@@ -1,11 +1,18 @@
 /* lib/launch/msg.c - the sync socket's packets */
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/launch/guest.h"
 #include "lib/launch/msg.h"
+
+#define HELPER_END_MSEC 200
 
 int msg_send(int sock, enum msg_type type, pid_t pid, const int *fds, unsigned n)
 {
@@ -45,6 +52,63 @@ int msg_recv(int sock, enum msg_type type, struct msg *ret, int *fds, unsigned *
 	return cos_fail(err, COS_E_INTERNAL, ECONNRESET, "the child ended before its work was done");
 }
 
+void msg_born(int sock, pid_t pid, int pidfd)
+{
+	struct msg m = { .type = MSG_FAIL, .pid = pid };
+	int r = msg_send(sock, MSG_BORN, pid, &pidfd, 1);
+
+	if (r == 0)
+		return;
+	cos_fail(&m.err, COS_E_KERNEL, -r, "pass the child's pidfd on");
+	io_send_fds(sock, &m, sizeof(m), NULL, 0, 0);
+}
+
+static void end_child(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+int msg_take_born(int sock, pid_t *ret_pid, int *ret_pidfd, struct cos_err *err)
+{
+	struct msg m = { .pid = 0 };
+	unsigned n = 1;
+	int fd = -1, r = msg_recv(sock, MSG_BORN, &m, &fd, &n, err);
+
+	if (r == 0 && n == 0) /* this process has no room for one more descriptor */
+		r = cos_fail(err, COS_E_KERNEL, EMFILE, "take the child's pidfd");
+	if (r < 0) {
+		if (m.pid > 0)
+			end_child(m.pid);
+		return r;
+	}
+	*ret_pid = m.pid;
+	*ret_pidfd = fd;
+	return 0;
+}
+
+/* The helper ends by itself when it hears that nobody will say more. Killed at once it could leave a
+ * process behind that nobody knows. */
+void msg_end_helper(int sock, pid_t helper)
+{
+	struct pollfd p = { .fd = sock, .events = POLLIN };
+	pid_t made = 0;
+
+	shutdown(sock, SHUT_WR);
+	while (made == 0 && poll(&p, 1, HELPER_END_MSEC) > 0) {
+		struct msg m = { .pid = 0 };
+		auto_close int fd = -1;
+		unsigned n = 1;
+
+		if (io_recv_fds(sock, &m, sizeof(m), &fd, &n, MSG_DONTWAIT) != sizeof(m))
+			break;
+		made = m.pid;
+	}
+	end_child(helper);
+	if (made > 0)
+		end_child(made);
+}
+
 int msg_recv_end(int sock, const char *cmd, struct cos_err *err)
 {
 	struct msg m;
@@ -53,8 +117,10 @@ int msg_recv_end(int sock, const char *cmd, struct cos_err *err)
 
 	if (got == 0)
 		return 0;
+	if (got < 0 && errno == EAGAIN)
+		return LAUNCH_WAIT;
 	if (got < 0)
-		return errno == EAGAIN ? -EAGAIN : errno == ECONNRESET ? 0 : -errno;
+		return errno == ECONNRESET ? 0 : cos_fail(err, COS_E_KERNEL, errno, "receive from the child");
 	if (got == sizeof(m) && m.type == MSG_FAIL)
 		return take_fail(&m, err);
 	if (got != sizeof(no))

@@ -50,9 +50,8 @@ static bool to_id(const char *s, uint32_t *ret)
 }
 
 /* The passwd entry of NAME, or of UID when NAME is NULL. */
-static bool find_user(const char *name, uid_t uid, struct who *w, char *ret_name, size_t size)
+static bool find_user(char *db, const char *name, uid_t uid, struct who *w, char *ret_name, size_t size)
 {
-	auto_free char *db = read_db("/etc/passwd");
 	char *save = NULL, *f[7];
 
 	for (char *line = db ? strtok_r(db, "\n", &save) : NULL; line;
@@ -84,9 +83,8 @@ static bool list_has(char *list, const char *name)
 }
 
 /* Groups that list USER; and the id of GROUP, if one is asked for by name. */
-static bool scan_groups(const char *user, const char *group, struct who *w)
+static bool scan_groups(char *db, const char *user, const char *group, struct who *w)
 {
-	auto_free char *db = read_db("/etc/group");
 	char *save = NULL, *f[4];
 	bool found = false;
 
@@ -106,7 +104,7 @@ static bool scan_groups(const char *user, const char *group, struct who *w)
 	return found;
 }
 
-int who_find(const char *text, struct who *ret, struct cos_err *err)
+int who_parse(const char *text, char *passwd, char *groups, struct who *ret, struct cos_err *err)
 {
 	struct who w = { .home = "/" };
 	char user[64], name[64] = "";
@@ -121,24 +119,32 @@ int who_find(const char *text, struct who *ret, struct cos_err *err)
 	if (to_id(user, &w.uid)) {
 		uid_t uid = w.uid;
 
-		found = find_user(NULL, uid, &w, name, sizeof(name));
+		found = find_user(passwd, NULL, uid, &w, name, sizeof(name));
 		if (!found && uid == 0)
 			strcpy(w.home, "/root");
 		found = true;
 	} else {
-		found = find_user(user, 0, &w, name, sizeof(name));
+		found = find_user(passwd, user, 0, &w, name, sizeof(name));
 	}
 	if (!found)
 		return cos_fail(err, COS_E_INVALID, 0, "user %s: not in the guest's /etc/passwd", user);
 	if (group) {
 		group++;
 		found = to_id(group, &w.gid);
-		if (!scan_groups(name[0] ? name : NULL, found ? NULL : group, &w) && !found)
+		if (!scan_groups(groups, name[0] ? name : NULL, found ? NULL : group, &w) && !found)
 			return cos_fail(err, COS_E_INVALID, 0, "group %s: not in the guest's /etc/group",
 					group);
 	} else {
-		scan_groups(name[0] ? name : NULL, NULL, &w);
+		scan_groups(groups, name[0] ? name : NULL, NULL, &w);
 	}
 	*ret = w;
 	return 0;
+}
+
+int who_find(const char *text, struct who *ret, struct cos_err *err)
+{
+	auto_free char *passwd = read_db("/etc/passwd");
+	auto_free char *group = read_db("/etc/group");
+
+	return who_parse(text, passwd, group, ret, err);
 }
