@@ -19,7 +19,8 @@ static void send_file(struct call *c, const char *name, uint64_t since)
 	auto_free char *text = NULL;
 	ssize_t n = io_slurp_at(c->d->state, name, 2 * c->d->conf.events_log_bytes + 65536, &text);
 
-	for (char *line = n > 0 ? text : NULL, *end; line && (end = strchr(line, '\n')); line = end + 1) {
+	for (char *line = n > 0 ? text : NULL, *end; line && (end = strchr(line, '\n'));
+	     line = end + 1) {
 		auto_json json_t *e = json_loadb(line, (size_t)(end - line), 0, NULL);
 
 		if (!e || (uint64_t)json_integer_value(json_object_get(e, "seq")) < since)
@@ -38,7 +39,9 @@ static void follower_gone(struct call *c)
 int api_event_follow(struct call *c, json_t *params, struct cos_err *err)
 {
 	static const struct jsonx_field fields[] = {
-		{ .name = "since", .type = JSONX_UINT, .offset = offsetof(struct follow, since),
+		{ .name = "since",
+		  .type = JSONX_UINT,
+		  .offset = offsetof(struct follow, since),
 		  .max = INT64_MAX },
 		{ .name = "follow", .type = JSONX_BOOL, .offset = offsetof(struct follow, follow) },
 	};
@@ -48,7 +51,8 @@ int api_event_follow(struct call *c, json_t *params, struct cos_err *err)
 	if (r < 0)
 		return r;
 	if (!c->more)
-		return cos_fail(err, COS_E_INVALID, 0, "Follow answers many times: ask with \"more\"");
+		return cos_fail(err, COS_E_INVALID, 0,
+				"Follow answers many times: ask with \"more\"");
 	send_file(c, "events.log.1", p.since);
 	send_file(c, "events.log", p.since);
 	if (p.follow && c->conn) {

@@ -143,19 +143,35 @@ static void sync_ready(struct loop_source *s, uint32_t events)
 static int take_params(json_t *params, struct exec_params *p, struct cos_err *err)
 {
 	static const struct jsonx_field fields[] = {
-		{ .name = "name", .type = JSONX_STR, .offset = offsetof(struct exec_params, name),
-		  .min = 1, .max = NAME_SIZE - 1, .required = true },
-		{ .name = "command", .type = JSONX_ANY, .offset = offsetof(struct exec_params, command),
+		{ .name = "name",
+		  .type = JSONX_STR,
+		  .offset = offsetof(struct exec_params, name),
+		  .min = 1,
+		  .max = NAME_SIZE - 1,
+		  .required = true },
+		{ .name = "command",
+		  .type = JSONX_ANY,
+		  .offset = offsetof(struct exec_params, command),
 		  .required = true },
 		{ .name = "env", .type = JSONX_ANY, .offset = offsetof(struct exec_params, env) },
-		{ .name = "user", .type = JSONX_STR, .offset = offsetof(struct exec_params, user),
-		  .min = 1, .max = 64 },
-		{ .name = "cwd", .type = JSONX_STR, .offset = offsetof(struct exec_params, cwd),
-		  .min = 1, .max = 1023 },
+		{ .name = "user",
+		  .type = JSONX_STR,
+		  .offset = offsetof(struct exec_params, user),
+		  .min = 1,
+		  .max = 64 },
+		{ .name = "cwd",
+		  .type = JSONX_STR,
+		  .offset = offsetof(struct exec_params, cwd),
+		  .min = 1,
+		  .max = 1023 },
 		{ .name = "tty", .type = JSONX_BOOL, .offset = offsetof(struct exec_params, tty) },
-		{ .name = "rows", .type = JSONX_UINT, .offset = offsetof(struct exec_params, rows),
+		{ .name = "rows",
+		  .type = JSONX_UINT,
+		  .offset = offsetof(struct exec_params, rows),
 		  .max = 65535 },
-		{ .name = "cols", .type = JSONX_UINT, .offset = offsetof(struct exec_params, cols),
+		{ .name = "cols",
+		  .type = JSONX_UINT,
+		  .offset = offsetof(struct exec_params, cols),
 		  .max = 65535 },
 	};
 	auto_json json_t *part = NULL;
@@ -263,7 +279,8 @@ int api_guest_exec(struct call *c, json_t *params, struct cos_err *err)
 	if (r == 0 && g->state == GS_FROZEN)
 		r = cos_fail(err, COS_E_STATE, 0, "%s is frozen", g->name);
 	else if (r == 0 && g->pidfd < 0)
-		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name, guest_state_name[g->state]);
+		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
+			     guest_state_name[g->state]);
 	if (r < 0)
 		return cos_context(err, r, "exec in %s", p.name);
 	e = new_exec(c, g, &p);

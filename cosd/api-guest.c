@@ -31,12 +31,12 @@ struct params {
 		.name = n, .type = JSONX_##t, .offset = offsetof(struct params, m), .min = lo,     \
 		.max = hi, .required = req                                                         \
 	}
-#define F_NAME	   FIELD("name", STR, name, 1, NAME_SIZE - 1, true)
+#define F_NAME     FIELD("name", STR, name, 1, NAME_SIZE - 1, true)
 #define F_OPT_NAME FIELD("name", STR, name, 1, NAME_SIZE - 1, false)
-#define F_SPEC	   FIELD("spec", ANY, spec, 0, 0, true)
+#define F_SPEC     FIELD("spec", ANY, spec, 0, 0, true)
 #define F_TIMEOUT  FIELD("timeout", UINT, timeout, 0, 86400, false)
-#define F_ROWS	   FIELD("rows", UINT, rows, 0, 65535, false)
-#define F_COLS	   FIELD("cols", UINT, cols, 0, 65535, false)
+#define F_ROWS     FIELD("rows", UINT, rows, 0, 65535, false)
+#define F_COLS     FIELD("cols", UINT, cols, 0, 65535, false)
 
 static int take_params(json_t *params, const struct jsonx_field *f, size_t n, struct params *ret,
 		       struct cos_err *err)
@@ -143,7 +143,8 @@ static int make_view(struct call *c, int *ret_sock, struct cos_err *err)
 
 static void set_size(int console, const struct params *p)
 {
-	struct winsize ws = { .ws_row = (unsigned short)p->rows, .ws_col = (unsigned short)p->cols };
+	struct winsize ws = { .ws_row = (unsigned short)p->rows,
+			      .ws_col = (unsigned short)p->cols };
 
 	if (console >= 0 && p->rows && p->cols)
 		ioctl(console, TIOCSWINSZ, &ws);
@@ -156,7 +157,8 @@ int api_guest_run(struct call *c, json_t *params, struct cos_err *err)
 	struct params p;
 	int stdio[3] = { -1, -1, -1 }, view = -1, r;
 
-	r = TAKE(params, &p, err, F_SPEC, FIELD("attach", STR, attach, 1, 8, false), F_ROWS, F_COLS);
+	r = TAKE(params, &p, err, F_SPEC, FIELD("attach", STR, attach, 1, 8, false), F_ROWS,
+		 F_COLS);
 	if (r < 0)
 		return r;
 	if (p.attach[0] && strcmp(p.attach, "pipes") != 0 && strcmp(p.attach, "console") != 0)
@@ -290,7 +292,8 @@ int api_guest_kill(struct call *c, json_t *params, struct cos_err *err)
 			return 0;
 		}
 	} else if (g->pidfd < 0) {
-		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name, guest_state_name[g->state]);
+		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
+			     guest_state_name[g->state]);
 	} else {
 		r = proc_signal(g->pidfd, sig);
 		if (r < 0)
@@ -385,10 +388,10 @@ int api_guest_console(struct call *c, json_t *params, struct cos_err *err)
 		return cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
 				guest_state_name[g->state]);
 	if (g->console < 0)
-		return cos_advise(err,
-				  cos_fail(err, COS_E_STATE, 0, "%s has no console", g->name),
-				  "its output went to the client that ran it, or the console was lost "
-				  "with the daemon: restart the guest");
+		return cos_advise(
+			err, cos_fail(err, COS_E_STATE, 0, "%s has no console", g->name),
+			"its output went to the client that ran it, or the console was lost "
+			"with the daemon: restart the guest");
 	r = make_view(c, &sock, err);
 	if (r < 0)
 		return r;
@@ -464,11 +467,12 @@ static json_t *stats_of(struct guest *g)
 					    : json_integer((json_int_t)v));
 	}
 	j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", g->name, "state",
-		      guest_state_name[g->state], "cpu_usec", (json_int_t)u.cpu_usec, "throttled_usec",
-		      (json_int_t)u.throttled_usec, "memory_bytes", (json_int_t)u.memory_bytes, "pids",
-		      (json_int_t)u.pids, "limits", limits);
+		      guest_state_name[g->state], "cpu_usec", (json_int_t)u.cpu_usec,
+		      "throttled_usec", (json_int_t)u.throttled_usec, "memory_bytes",
+		      (json_int_t)u.memory_bytes, "pids", (json_int_t)u.pids, "limits", limits);
 	if (u.has_peak)
-		json_object_set_new(j, "memory_peak_bytes", json_integer((json_int_t)u.memory_peak_bytes));
+		json_object_set_new(j, "memory_peak_bytes",
+				    json_integer((json_int_t)u.memory_peak_bytes));
 	return j;
 }
 
@@ -483,7 +487,8 @@ int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
 	if (r == 0 && p.name[0])
 		r = find(c, &p, &g, err);
 	if (r == 0 && g && g->slot < 0)
-		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name, guest_state_name[g->state]);
+		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
+			     guest_state_name[g->state]);
 	if (r < 0)
 		return r;
 	list = json_array();

@@ -28,9 +28,9 @@ int api_host_info(struct call *c, json_t *params, struct cos_err *err)
 	list_for_each(p, &c->d->guests)
 		running += list_entry(p, struct guest, link)->pidfd >= 0;
 	call_reply(c,
-		   json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "version", COS_VERSION_TEXT, "instance",
-			     c->d->args->instance, "pid", (int)getpid(), "keeper", (int)getppid(),
-			     "guests", (int)c->d->n_guests, "running", running),
+		   json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "version", COS_VERSION_TEXT,
+			     "instance", c->d->args->instance, "pid", (int)getpid(), "keeper",
+			     (int)getppid(), "guests", (int)c->d->n_guests, "running", running),
 		   NULL, 0);
 	return 0;
 }
@@ -61,8 +61,8 @@ static void check_kernel(const struct daemon *d, struct finding *f)
 	(void)d;
 	uname(&u);
 	sscanf(u.release, "%u.%u", &major, &minor);
-	say(f, major > 6 || (major == 6 && minor >= 1) ? GOOD : BAD, "Linux %s (6.1 or later is needed)",
-	    u.release);
+	say(f, major > 6 || (major == 6 && minor >= 1) ? GOOD : BAD,
+	    "Linux %s (6.1 or later is needed)", u.release);
 }
 
 static void check_groups(const struct daemon *d, struct finding *f)
@@ -74,7 +74,9 @@ static void check_groups(const struct daemon *d, struct finding *f)
 
 		n += (size_t)snprintf(f->text + n, sizeof(f->text) - n, "%s%s: %s", c ? ", " : "",
 				      cg_ctl_name[c],
-				      h < 0 ? "none" : d->host.topo.h[h].version == CG_V2 ? "v2" : "v1");
+				      h < 0                                ? "none"
+				      : d->host.topo.h[h].version == CG_V2 ? "v2"
+									   : "v1");
 		if (n >= sizeof(f->text))
 			break;
 	}
@@ -116,7 +118,8 @@ static void check_overlay(const struct daemon *d, struct finding *f)
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
 		n += (size_t)snprintf(f->text + n, sizeof(f->text) - n, "; %s (Linux %s): %s",
 				      features[i].name, features[i].since,
-				      d->host.overlay & features[i].bit ? "yes" : "no, older way used");
+				      d->host.overlay & features[i].bit ? "yes"
+									: "no, older way used");
 	f->grade = GOOD;
 }
 
@@ -166,17 +169,25 @@ static void check_resource_cap(const struct daemon *d, struct finding *f)
 
 static void check_ids(const struct daemon *d, struct finding *f)
 {
-	say(f, GOOD, "user ids %u..%llu, one range of 65536 for each of %u guests", d->args->id_base,
-	    (unsigned long long)d->args->id_base + d->args->id_count * 65536ULL - 1, d->args->id_count);
+	say(f, GOOD, "user ids %u..%llu, one range of 65536 for each of %u guests",
+	    d->args->id_base,
+	    (unsigned long long)d->args->id_base + d->args->id_count * 65536ULL - 1,
+	    d->args->id_count);
 }
 
 static const struct {
 	const char *name;
 	void (*check)(const struct daemon *d, struct finding *f);
 } checks[] = {
-	{ "kernel", check_kernel },	  { "cgroups", check_groups }, { "cgroup-v2", check_v2 },
-	{ "limits", check_limits },	  { "overlay", check_overlay }, { "state-dir", check_state_dir },
-	{ "descriptors", check_rlimit }, { "rlimits", check_resource_cap }, { "ids", check_ids },
+	{ "kernel", check_kernel },
+	{ "cgroups", check_groups },
+	{ "cgroup-v2", check_v2 },
+	{ "limits", check_limits },
+	{ "overlay", check_overlay },
+	{ "state-dir", check_state_dir },
+	{ "descriptors", check_rlimit },
+	{ "rlimits", check_resource_cap },
+	{ "ids", check_ids },
 };
 
 int api_host_doctor(struct call *c, json_t *params, struct cos_err *err)
@@ -192,9 +203,9 @@ int api_host_doctor(struct call *c, json_t *params, struct cos_err *err)
 		struct finding f = { 0 };
 
 		checks[i].check(c->d, &f);
-		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "check", checks[i].name,
-						      "result", grades[f.grade], "text", f.text, "todo",
-						      f.todo));
+		json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "check",
+						      checks[i].name, "result", grades[f.grade],
+						      "text", f.text, "todo", f.todo));
 	}
 	call_reply(c, json_pack("{s:o}", "checks", list), NULL, 0);
 	return 0;

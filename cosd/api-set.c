@@ -26,7 +26,8 @@ static int check_keys(json_t *change, struct cos_err *err)
 	return 0;
 }
 
-/* The new limits on the running guest's groups; cg_apply() takes back what it wrote when one fails. */
+/* The new limits on the running guest's groups; cg_apply() takes back what it wrote when one fails.
+ */
 static int apply_live(struct guest *g, const struct spec *next, struct cos_err *err)
 {
 	struct cg_guest cg;
@@ -101,9 +102,15 @@ int api_guest_set(struct call *c, json_t *params, struct cos_err *err)
 		json_t *spec;
 	} p = { .name = "" };
 	static const struct jsonx_field fields[] = {
-		{ .name = "name", .type = JSONX_STR, .offset = offsetof(struct set, name), .min = 1,
-		  .max = NAME_SIZE - 1, .required = true },
-		{ .name = "spec", .type = JSONX_ANY, .offset = offsetof(struct set, spec),
+		{ .name = "name",
+		  .type = JSONX_STR,
+		  .offset = offsetof(struct set, name),
+		  .min = 1,
+		  .max = NAME_SIZE - 1,
+		  .required = true },
+		{ .name = "spec",
+		  .type = JSONX_ANY,
+		  .offset = offsetof(struct set, spec),
 		  .required = true },
 	};
 	struct guest *g = NULL;

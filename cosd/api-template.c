@@ -36,15 +36,21 @@ int api_template_import(struct call *c, json_t *params, struct cos_err *err)
 		return r;
 	fd = call_take_fd(c);
 	if (fd < 0)
-		return cos_fail(err, COS_E_INVALID, 0, "no descriptor of a directory or archive came along");
-	return job_start(c, (const char *[]){ "template", "import", p.name, "--fd", "3", NULL }, fd, err);
+		return cos_fail(err, COS_E_INVALID, 0,
+				"no descriptor of a directory or archive came along");
+	return job_start(c, (const char *[]){ "template", "import", p.name, "--fd", "3", NULL }, fd,
+			 err);
 }
 
 int api_template_build(struct call *c, json_t *params, struct cos_err *err)
 {
 	static const struct jsonx_field fields[] = {
-		{ .name = "kind", .type = JSONX_STR, .offset = offsetof(struct params, kind), .min = 1,
-		  .max = 16, .required = true },
+		{ .name = "kind",
+		  .type = JSONX_STR,
+		  .offset = offsetof(struct params, kind),
+		  .min = 1,
+		  .max = 16,
+		  .required = true },
 		F_NAME(false),
 	};
 	struct params p = { .name = "" };
@@ -59,8 +65,8 @@ int api_template_build(struct call *c, json_t *params, struct cos_err *err)
 	r = check_name(&p, err);
 	if (r < 0)
 		return r;
-	return job_start(c, (const char *[]){ "template", "build", p.kind, "--name", p.name, NULL }, -1,
-			 err);
+	return job_start(c, (const char *[]){ "template", "build", p.kind, "--name", p.name, NULL },
+			 -1, err);
 }
 
 int api_template_list(struct call *c, json_t *params, struct cos_err *err)

@@ -15,8 +15,9 @@ static int get_info(struct call *c, json_t *params, struct cos_err *err)
 	(void)params;
 	(void)err;
 	call_reply(c,
-		   json_pack("{s:s, s:s, s:s, s:s, s:o}", "vendor", "cos", "product", "cosd", "version",
-			     COS_VERSION_TEXT, "url", "", "interfaces", idl_interfaces()),
+		   json_pack("{s:s, s:s, s:s, s:s, s:o}", "vendor", "cos", "product", "cosd",
+			     "version", COS_VERSION_TEXT, "url", "", "interfaces",
+			     idl_interfaces()),
 		   NULL, 0);
 	return 0;
 }
@@ -36,7 +37,7 @@ static const struct method methods[] = {
 #define X(interface, name, fn, flags, in, out, help) { interface, #name, in, out, help, fn, flags },
 	COS_METHODS(X)
 #undef X
-	{ "org.varlink.service", "GetInfo", "", "", "", get_info, API_ANY },
+		{ "org.varlink.service", "GetInfo", "", "", "", get_info, API_ANY },
 	{ "org.varlink.service", "GetInterfaceDescription", "", "", "", get_description, API_ANY },
 };
 
@@ -61,13 +62,22 @@ struct request {
 static int parse_request(json_t *req, struct request *ret, struct cos_err *err)
 {
 	static const struct jsonx_field fields[] = {
-		{ .name = "method", .type = JSONX_STR, .offset = offsetof(struct request, method),
-		  .min = 1, .max = 127, .required = true },
-		{ .name = "parameters", .type = JSONX_ANY,
+		{ .name = "method",
+		  .type = JSONX_STR,
+		  .offset = offsetof(struct request, method),
+		  .min = 1,
+		  .max = 127,
+		  .required = true },
+		{ .name = "parameters",
+		  .type = JSONX_ANY,
 		  .offset = offsetof(struct request, parameters) },
 		{ .name = "more", .type = JSONX_BOOL, .offset = offsetof(struct request, more) },
-		{ .name = "oneway", .type = JSONX_BOOL, .offset = offsetof(struct request, oneway) },
-		{ .name = "upgrade", .type = JSONX_BOOL, .offset = offsetof(struct request, upgrade) },
+		{ .name = "oneway",
+		  .type = JSONX_BOOL,
+		  .offset = offsetof(struct request, oneway) },
+		{ .name = "upgrade",
+		  .type = JSONX_BOOL,
+		  .offset = offsetof(struct request, upgrade) },
 	};
 	int r = jsonx_fill(req, "", fields, ARRAY_SIZE(fields), ret, err);
 

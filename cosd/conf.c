@@ -11,7 +11,7 @@
 #include "lib/base/own.h"
 
 #define CONF_BYTES_MAX (64U << 10)
-#define TEXT(x)	       #x
+#define TEXT(x)        #x
 
 const struct conf_key conf_keys[] = {
 #define X(key, type, member, lo, hi, dflt, when, help) { key, TEXT(dflt), help, when },
@@ -22,10 +22,11 @@ const unsigned n_conf_keys = ARRAY_SIZE(conf_keys);
 
 static const struct jsonx_field fields[] = {
 #define X(key, t, member, lo, hi, dflt, when, help)                                                \
-	{                                                                                          \
-		.name = key, .type = JSONX_##t, .offset = offsetof(struct conf, member),           \
-		.min = lo, .max = hi                                                               \
-	},
+	{ .name = key,                                                                             \
+	  .type = JSONX_##t,                                                                       \
+	  .offset = offsetof(struct conf, member),                                                 \
+	  .min = lo,                                                                               \
+	  .max = hi },
 	COS_CONF(X)
 #undef X
 };
@@ -42,8 +43,8 @@ static void set_STR(char *to, const char *v)
 
 static void defaults(struct conf *c)
 {
-#define ADDR_UINT(m) (&c->m)
-#define ADDR_STR(m)  (c->m)
+#define ADDR_UINT(m)                                   (&c->m)
+#define ADDR_STR(m)                                    (c->m)
 #define X(key, type, member, lo, hi, dflt, when, help) set_##type(ADDR_##type(member), dflt);
 	COS_CONF(X)
 #undef X
@@ -98,8 +99,8 @@ int conf_check_reload(const struct conf *now, const struct conf *next, struct co
 							: memcmp(a, b, sizeof(uint64_t)) == 0;
 
 		if (!same && conf_keys[i].when == C_START)
-			return cos_fail(err, COS_E_INVALID, 0, "%s: needs a restart of cosd to change",
-					fields[i].name);
+			return cos_fail(err, COS_E_INVALID, 0,
+					"%s: needs a restart of cosd to change", fields[i].name);
 	}
 	return 0;
 }

@@ -10,7 +10,7 @@ enum conf_when { C_START, C_LIVE };
 
 struct conf {
 	uint64_t id_base, id_count, console_log_bytes, events_log_bytes;
-	uint64_t connections_max, connections_per_user, log_level;
+	uint64_t prepare_slots, connections_max, connections_per_user, log_level;
 	char socket_group[32], profile_dir[256];
 };
 

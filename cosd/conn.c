@@ -1,8 +1,8 @@
 /* cosd/conn.c - client connections: bytes to calls, answers to bytes
  *
- * A client may send any number of requests at once; they are served in order, one at a time, a few in each
- * round of the loop so that others get their turn. A client that does not read is not read from, and loses
- * its connection when answers of a stream pile up. */
+ * A client may send any number of requests at once; they are served in order, one at a time, a few
+ * in each round of the loop so that others get their turn. A client that does not read is not read
+ * from, and loses its connection when answers of a stream pile up. */
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -50,8 +50,8 @@ static void conn_close(struct conn *c)
 	}
 }
 
-/* Nothing is read while a whole request waits: the buffer's bound is one message's, not a batch's, and an
- * end of file is seen only behind the last request. */
+/* Nothing is read while a whole request waits: the buffer's bound is one message's, not a batch's,
+ * and an end of file is seen only behind the last request. */
 static bool wants_bytes(struct conn *c)
 {
 	size_t len;
@@ -101,8 +101,8 @@ static void serve_error(struct conn *c, const struct cos_err *err)
 	auto_json json_t *msg = NULL;
 
 	snprintf(name, sizeof(name), "io.cos.%s", def->name);
-	msg = json_pack("{s:s, s:{s:s, s:s, s:s, s:i}}", "error", name, "parameters", "what", err->what,
-			"why", err->why, "todo", cos_err_todo(err), "errno", err->sys);
+	msg = json_pack("{s:s, s:{s:s, s:s, s:s, s:i}}", "error", name, "parameters", "what",
+			err->what, "why", err->why, "todo", cos_err_todo(err), "errno", err->sys);
 	send_text(c, msg, NULL, 0);
 }
 
@@ -241,7 +241,8 @@ int conns_listen(struct daemon *d, struct cos_err *err)
 	for (int i = 0; i < 2; i++) {
 		int r;
 
-		d->listeners[i] = (struct loop_source){ .fd = d->args->listen[i], .ready = ready[i] };
+		d->listeners[i] =
+			(struct loop_source){ .fd = d->args->listen[i], .ready = ready[i] };
 		r = loop_add(&d->loop, &d->listeners[i], EPOLLIN);
 		if (r < 0)
 			return cos_fail(err, COS_E_KERNEL, -r, "watch the sockets");
@@ -272,8 +273,8 @@ static void call_free(struct call *c)
 	free(c);
 }
 
-/* The connection is free for the next request; it is served in the loop's next round, not from within
- * whatever answered this one. */
+/* The connection is free for the next request; it is served in the loop's next round, not from
+ * within whatever answered this one. */
 static void call_done(struct call *c)
 {
 	struct conn *conn = c->conn;
@@ -306,8 +307,8 @@ void call_reply(struct call *c, json_t *params, const int *fds, unsigned n)
 
 bool call_continue(struct call *c, json_t *params, const int *fds, unsigned n)
 {
-	auto_json json_t *msg = json_pack("{s:o, s:b}", "parameters", params ?: json_object(), "continues",
-					  1);
+	auto_json json_t *msg =
+		json_pack("{s:o, s:b}", "parameters", params ?: json_object(), "continues", 1);
 
 	if (!c->conn) {
 		drop_fds(fds, n);

@@ -15,11 +15,11 @@
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
-#define RATE	       (4U << 20)
-#define CHUNK	       16384U
-#define PAUSE_USEC     20000
-#define STUCK_USEC     USEC_PER_SEC
-#define VIEWER_QUEUE   65536U
+#define RATE         (4U << 20)
+#define CHUNK        16384U
+#define PAUSE_USEC   20000
+#define STUCK_USEC   USEC_PER_SEC
+#define VIEWER_QUEUE 65536U
 
 struct viewer {
 	struct list link;
@@ -28,7 +28,7 @@ struct viewer {
 	char *out; /* bytes it has not taken yet */
 	size_t n_out;
 	uint64_t stuck_usec; /* since when; 0: it reads */
-	char in[4096];	     /* input that the terminal has not taken yet */
+	char in[4096];       /* input that the terminal has not taken yet */
 	size_t n_in;
 	bool dead;
 };
@@ -179,7 +179,8 @@ static int open_log(struct console *c)
 	struct stat st;
 
 	str_fmt(name, sizeof(name), "%s.log", c->name);
-	c->log = openat(c->log_dir, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	c->log = openat(c->log_dir, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
+			0600);
 	if (c->log < 0)
 		return -errno;
 	c->log_size = fstat(c->log, &st) == 0 ? (uint64_t)st.st_size : 0;
@@ -216,7 +217,8 @@ static void spread(struct console *c, const char *s, size_t len)
 		viewer_put(list_entry(p, struct viewer, link), s, len);
 }
 
-/* How much may be read now: what the rate allows, and nothing while a viewer has not taken the last. */
+/* How much may be read now: what the rate allows, and nothing while a viewer has not taken the
+ * last. */
 static size_t allowance(struct console *c)
 {
 	uint64_t now = clock_usec(), more = (now - c->filled_usec) * RATE / USEC_PER_SEC;

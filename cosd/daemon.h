@@ -21,6 +21,15 @@ struct event_log {
 	struct list followers; /* struct call.link */
 };
 
+struct pool {
+	struct list ready; /* struct prepared.link, pool.c */
+	unsigned n;
+	struct loop_timer refill;
+	struct loop_source making;
+	struct launch_prep prep;
+	unsigned slot; /* of the one that is being made */
+};
+
 struct daemon {
 	struct keep_args *args;
 	struct conf conf;
@@ -40,6 +49,7 @@ struct daemon {
 	struct list jobs;   /* struct job.link */
 	struct list execs;  /* struct exec.link */
 	struct event_log events;
+	struct pool pool;
 	struct list dying;  /* struct slot_grave.link: groups that could not be removed yet */
 	struct loop_timer reaper;
 	uint64_t began_usec;
@@ -69,6 +79,18 @@ uint32_t slot_id_base(const struct daemon *d, unsigned slot);
 /* Removes the slot's control groups and then frees it, as soon as the kernel lets them go. */
 void slot_retire(struct daemon *d, unsigned slot);
 void slot_reaper_fire(struct loop_timer *t);
+
+/* A slot for the pool: only while a quarter of all is free. -1: none. */
+int slot_lease_spare(struct daemon *d);
+/* Frees a slot that never had control groups. */
+void slot_free(struct daemon *d, unsigned slot);
+
+/* --- prepared slots (pool.c) --- */
+void pool_init(struct daemon *d);
+/* A prepared slot and its namespaces, the caller's; -1 if there is none. */
+int pool_take(struct daemon *d, int *ret_userns, int *ret_netns);
+/* Gives one back to the slots that guests may have; false if there is none. */
+bool pool_give_up_one(struct daemon *d);
 
 /* --- events (event.c) --- */
 int events_open(struct daemon *d, struct cos_err *err);

@@ -1,4 +1,5 @@
-/* cosd/event.c - the event log: one JSON object a line, numbered, rotated at a bound, followed live */
+/* cosd/event.c - the event log: one JSON object a line, numbered, rotated at a bound, followed live
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -22,7 +23,9 @@ static uint64_t last_seq(int dir, const char *name, size_t max)
 	ssize_t n = io_slurp_at(dir, name, max, &text);
 	uint64_t seq = 0;
 
-	for (char *line = n > 0 ? text : NULL, *end; line && (end = strchr(line, '\n')); line = end + 1) {
+	/* After a crash of the host there may be NULs in it. */
+	for (char *line = text, *end;
+	     n > 0 && (end = memchr(line, '\n', (size_t)(text + n - line))); line = end + 1) {
 		auto_json json_t *j = json_loadb(line, (size_t)(end - line), 0, NULL);
 
 		seq = j ? (uint64_t)json_integer_value(json_object_get(j, "seq")) : seq;
@@ -30,15 +33,26 @@ static uint64_t last_seq(int dir, const char *name, size_t max)
 	return seq;
 }
 
+/* A crash may have cut the last line: the next one does not go on with it. */
+static void end_line(struct event_log *e)
+{
+	char last;
+
+	if (e->size > 0 && pread(e->fd, &last, 1, (off_t)e->size - 1) == 1 && last != '\n' &&
+	    io_write_all(e->fd, "\n", 1) == 0)
+		e->size++;
+}
+
 static int open_log(struct daemon *d)
 {
 	struct stat st;
 
-	d->events.fd = openat(d->state, LOG_NAME, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW,
-			      0600);
+	d->events.fd = openat(d->state, LOG_NAME,
+			      O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (d->events.fd < 0)
 		return -errno;
 	d->events.size = fstat(d->events.fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	end_line(&d->events);
 	return 0;
 }
 
@@ -81,8 +95,8 @@ static void write_line(struct daemon *d, const char *text)
 
 void event_say(struct daemon *d, const char *guest, const char *what, json_t *more)
 {
-	auto_json json_t *e = json_pack("{s:I, s:I, s:s}", "seq", (json_int_t)++d->events.seq, "time_usec",
-					(json_int_t)clock_wall_usec(), "event", what);
+	auto_json json_t *e = json_pack("{s:I, s:I, s:s}", "seq", (json_int_t)++d->events.seq,
+					"time_usec", (json_int_t)clock_wall_usec(), "event", what);
 	auto_free char *text = NULL;
 	struct list *p, *next;
 

@@ -22,12 +22,12 @@
 #include "lib/base/str.h"
 #include "lib/kern/proc.h"
 
-#define START_TIMEOUT_USEC    (60 * USEC_PER_SEC)
-#define KILL_TIMEOUT_USEC     (5 * USEC_PER_SEC)
-#define RESTART_FIRST_USEC    (USEC_PER_SEC / 10)
-#define RESTART_MOST_USEC     (60 * USEC_PER_SEC)
-#define RESTART_RESET_USEC    (10 * USEC_PER_SEC)
-#define RESOLV_MAX	      4096
+#define START_TIMEOUT_USEC (60 * USEC_PER_SEC)
+#define KILL_TIMEOUT_USEC  (5 * USEC_PER_SEC)
+#define RESTART_FIRST_USEC (USEC_PER_SEC / 10)
+#define RESTART_MOST_USEC  (60 * USEC_PER_SEC)
+#define RESTART_RESET_USEC (10 * USEC_PER_SEC)
+#define RESOLV_MAX         4096
 
 static void go(struct guest *g);
 
@@ -138,9 +138,11 @@ static struct launch *new_launch(struct guest *g, const struct launch_rules *rul
 int act_start(struct guest *g, struct cos_err *err)
 {
 	const struct launch_rules *rules = rules_get(g->d, &g->spec, err);
-	int r = rules ? 0 : -EINVAL;
+	int r = rules ? 0 : -EINVAL, userns = -1, netns = -1;
 
-	if (r == 0) {
+	if (r == 0 && g->spec.userns)
+		g->slot = pool_take(g->d, &userns, &netns);
+	if (r == 0 && g->slot < 0) {
 		r = slot_lease(g->d, err);
 		g->slot = r < 0 ? -1 : r;
 	}
@@ -150,10 +152,14 @@ int act_start(struct guest *g, struct cos_err *err)
 		r = cos_fail(err, COS_E_KERNEL, ENOMEM, "start");
 	if (r < 0) {
 		if (g->slot >= 0)
-			slot_retire(g->d, (unsigned)g->slot);
+			slot_free(g->d, (unsigned)g->slot);
 		g->slot = -1;
+		close_p(&userns);
+		close_p(&netns);
 		return r;
 	}
+	g->launch->userns = userns;
+	g->launch->netns = netns;
 	json_decref(g->steps);
 	g->steps = json_object();
 	g->start_cost_usec = clock_usec();
@@ -321,8 +327,9 @@ int act_running(struct guest *g, struct cos_err *err)
 	cg_close(&l->cg);
 	launch_finish(l);
 	launch_gone(g);
-	event_say(g->d, g->name, "start", json_pack("{s:i, s:I}", "pid", (int)g->pid, "start_usec",
-						    (json_int_t)g->start_cost_usec));
+	event_say(g->d, g->name, "start",
+		  json_pack("{s:i, s:I}", "pid", (int)g->pid, "start_usec",
+			    (json_int_t)g->start_cost_usec));
 	answer_running(g);
 	POINT_AFTER("start", "running");
 	return 0;
@@ -330,7 +337,8 @@ int act_running(struct guest *g, struct cos_err *err)
 
 static void set_reason(struct guest *g, const struct cos_err *err)
 {
-	str_fmt(g->reason, sizeof(g->reason), "%s%s%s", err->what, err->what[0] ? ": " : "", err->why);
+	str_fmt(g->reason, sizeof(g->reason), "%s%s%s", err->what, err->what[0] ? ": " : "",
+		err->why);
 }
 
 /* ERR comes in: it says why the start failed. */
@@ -365,7 +373,8 @@ static int open_groups(const struct guest *g, struct cg_guest *ret, struct cos_e
 
 	snprintf(slot, sizeof(slot), "%d", g->slot);
 	r = cg_open(&g->d->host.topo, slot, ret);
-	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "open the control groups of %s", g->name) : 0;
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "open the control groups of %s", g->name)
+		     : 0;
 }
 
 static int freeze(struct guest *g, bool on, struct cos_err *err)
@@ -555,8 +564,8 @@ static void delete_now(struct guest *g)
 	}
 }
 
-/* reboot(2) in a pid namespace ends its first process with SIGHUP for a restart and SIGINT for a halt;
- * these two cannot reach a first process that has no handler in another way. */
+/* reboot(2) in a pid namespace ends its first process with SIGHUP for a restart and SIGINT for a
+ * halt; these two cannot reach a first process that has no handler in another way. */
 static bool is_reboot(const struct guest *g, int sig)
 {
 	return !g->killed && g->status != STATUS_UNKNOWN && WIFSIGNALED(g->status) &&
@@ -588,7 +597,8 @@ void guest_ended(struct guest *g, int status)
 	halt = is_reboot(g, SIGINT);
 	wanted = g->stop_asked || reboot || halt || status_code(status) == 0;
 	if (!wanted)
-		str_fmt(g->reason, sizeof(g->reason), "ended by itself: %s", status_text(status, text));
+		str_fmt(g->reason, sizeof(g->reason), "ended by itself: %s",
+			status_text(status, text));
 	guest_event(g, wanted || g->state == GS_STOPPING ? GE_EXIT : GE_FAIL, &err);
 	g->slot = -1;
 	POINT_BEFORE("end", "answer");

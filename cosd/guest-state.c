@@ -58,8 +58,8 @@ int guest_event(struct guest *g, enum guest_event ev, struct cos_err *err)
 	int r;
 
 	if (!tr->act)
-		return cos_fail(err, refusal(g), 0, "%s of %s, which is %s", guest_event_name[ev], g->name,
-				guest_state_name[g->state]);
+		return cos_fail(err, refusal(g), 0, "%s of %s, which is %s", guest_event_name[ev],
+				g->name, guest_state_name[g->state]);
 	r = tr->act(g, err);
 	if (r < 0)
 		return r;

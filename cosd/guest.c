@@ -113,7 +113,8 @@ int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_e
 		return r;
 	}
 	from = (struct cowfs_source){ .template = spec.template, .rootfs = spec.rootfs };
-	r = rules_get(d, &spec, err) ? 0 : -EINVAL; /* a bad profile is told now, not at the start */
+	r = rules_get(d, &spec, err) ? 0
+				     : -EINVAL; /* a bad profile is told now, not at the start */
 	POINT_BEFORE("create", "root");
 	if (r == 0)
 		r = cowfs_root_make(&d->cow, spec.name, &from, !spec.ephemeral, err);
@@ -190,8 +191,8 @@ int status_code(int status)
 
 json_t *guest_state_json(struct guest *g)
 {
-	json_t *j = json_pack("{s:s, s:s, s:s}", "name", g->name, "state", guest_state_name[g->state],
-			      "type", "container");
+	json_t *j = json_pack("{s:s, s:s, s:s}", "name", g->name, "state",
+			      guest_state_name[g->state], "type", "container");
 	char text[32];
 
 	if (g->spec.template)
@@ -201,7 +202,8 @@ json_t *guest_state_json(struct guest *g)
 	if (g->pid > 0) {
 		json_object_set_new(j, "pid", json_integer(g->pid));
 		json_object_set_new(j, "started_usec", json_integer((json_int_t)g->started_usec));
-		json_object_set_new(j, "start_cost_usec", json_integer((json_int_t)g->start_cost_usec));
+		json_object_set_new(j, "start_cost_usec",
+				    json_integer((json_int_t)g->start_cost_usec));
 	}
 	if (g->slot >= 0) {
 		json_object_set_new(j, "slot", json_integer(g->slot));

@@ -1,7 +1,9 @@
-/* cosd/handover.c - from keeper to keeper, from keeper to worker: state and descriptors across an exec
+/* cosd/handover.c - from keeper to keeper, from keeper to worker: state and descriptors across an
+ * exec
  *
- * All that a process of the daemon is told goes through one sealed-size memory file, whose descriptor is
- * named on the command line (--keeper FD, --worker FD); descriptors in it are inherited by number. */
+ * All that a process of the daemon is told goes through one sealed-size memory file, whose
+ * descriptor is named on the command line (--keeper FD, --worker FD); descriptors in it are
+ * inherited by number. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -35,12 +37,13 @@ static const char magic[8] = "coskeep1";
 static const char **string_of(struct keep_args *a, unsigned i)
 {
 	const char **all[] = { &a->instance, &a->state_dir, &a->runtime_dir,
-			       &a->config,   &a->exe,	    &a->without };
+			       &a->config,   &a->exe,       &a->without };
 
 	return i < ARRAY_SIZE(all) ? all[i] : NULL;
 }
 
-static int write_state(const struct keep_args *a, const struct keep_item *items, unsigned n, int link)
+static int write_state(const struct keep_args *a, const struct keep_item *items, unsigned n,
+		       int link)
 {
 	auto_close int fd = memfd_create("cos-handover", 0);
 	struct keep_args copy = *a;
@@ -166,8 +169,8 @@ int keep_restore(int fd, struct keep_args *a, struct keep_item **ret_items, unsi
 		 struct cos_err *err)
 {
 	auto_free char *text = NULL;
-	ssize_t len = io_slurp_fd(fd, sizeof(struct head) + 8192 + ITEMS_MAX * sizeof(struct keep_item),
-				  &text);
+	ssize_t len = io_slurp_fd(
+		fd, sizeof(struct head) + 8192 + ITEMS_MAX * sizeof(struct keep_item), &text);
 	struct keep_item *items;
 	struct head h;
 	char *s;

@@ -17,8 +17,8 @@
 #include "lib/base/str.h"
 
 #define HOST_DIR  "/run/cos-host"
-#define IDS_END	  0xffff0000ULL
-#define RANGE	  65536ULL
+#define IDS_END   0xffff0000ULL
+#define RANGE     65536ULL
 #define SUBID_MAX (1U << 20)
 
 static int open_dir(struct cos_err *err)
@@ -54,7 +54,8 @@ int hostwide_instance(const char *instance, struct cos_err *err)
 	fd = open_lock(dir, name);
 	if (fd == -EWOULDBLOCK)
 		return cos_advise(err,
-				  cos_fail(err, COS_E_IN_USE, 0, "instance %s of cosd runs already", instance),
+				  cos_fail(err, COS_E_IN_USE, 0, "instance %s of cosd runs already",
+					   instance),
 				  "choose another name with --instance, or stop the other one");
 	return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "lock " HOST_DIR "/%s", name) : fd;
 }
@@ -110,7 +111,8 @@ static bool is_of(int lock, const char *runtime_dir)
 	       strcmp(have, runtime_dir) == 0;
 }
 
-/* Whether somebody has NAME; what nobody has any more is removed. OWN: its block was ours before. */
+/* Whether somebody has NAME; what nobody has any more is removed. OWN: its block was ours before.
+ */
 static bool is_taken(int dir, const char *name, const char *runtime_dir, bool *ret_own)
 {
 	auto_close int fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -202,7 +204,8 @@ static int find_block(int dir, const char *runtime_dir, uint64_t base, uint64_t 
 	if (subids_overlap("/etc/subuid", base, n) || subids_overlap("/etc/subgid", base, n))
 		return cos_advise(err,
 				  cos_fail(err, COS_E_IN_USE, 0,
-					   "ids %" PRIu64 "..%" PRIu64 " overlap /etc/subuid or /etc/subgid",
+					   "ids %" PRIu64 "..%" PRIu64
+					   " overlap /etc/subuid or /etc/subgid",
 					   base, base + n - 1),
 				  "set id.base in cosd.json to a range that is free");
 	for (; base + n <= IDS_END; base += n) {

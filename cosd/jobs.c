@@ -24,8 +24,8 @@
 #include "lib/kern/proc.h"
 
 #define SWEEP_INLINE 64 /* entries that are removed at once; more are a child's work */
-#define ARGS_MAX   16
-#define JOB_INPUT  3
+#define ARGS_MAX     16
+#define JOB_INPUT    3
 
 struct job {
 	struct list link;
@@ -68,10 +68,11 @@ static void take_line(struct job *j, const char *line)
 	if (sscanf(line, "progress %" SCNu64 " %" SCNu64, &j->files, &j->bytes) == 2) {
 		if (j->call && j->call->more)
 			call_continue(j->call,
-				      json_pack("{s:I, s:I}", "files", (json_int_t)j->files, "bytes",
-						(json_int_t)j->bytes),
+				      json_pack("{s:I, s:I}", "files", (json_int_t)j->files,
+						"bytes", (json_int_t)j->bytes),
 				      NULL, 0);
-	} else if (strncmp(line, warning, strlen(warning)) == 0 && json_array_size(j->warnings) < 32) {
+	} else if (strncmp(line, warning, strlen(warning)) == 0 &&
+		   json_array_size(j->warnings) < 32) {
 		json_array_append_new(j->warnings, json_string(line + strlen(warning)));
 	}
 }
@@ -142,8 +143,8 @@ static void job_error(struct job *j, int status, struct cos_err *err)
 		e = json_loads(start, JSON_DISABLE_EOF_CHECK, NULL);
 	name = json_string_value(json_object_get(e, "error"));
 	if (!name) {
-		cos_fail(err, COS_E_INTERNAL, 0, "cow-fs ended with wait status %#x: %.200s", status,
-			 j->error);
+		cos_fail(err, COS_E_INTERNAL, 0, "cow-fs ended with wait status %#x: %.200s",
+			 status, j->error);
 		return;
 	}
 	err->code = cos_err_by_name(name);
@@ -261,8 +262,8 @@ static int spawn(struct job *j, char *const *argv, int input, struct cos_err *er
 static int start(struct daemon *d, struct call *c, const char *const *args, int input,
 		 struct cos_err *err)
 {
-	char *argv[ARGS_MAX] = { "cow-fs", "--state-dir", (char *)d->args->state_dir, "--json-errors",
-				 "--progress" };
+	char *argv[ARGS_MAX] = { "cow-fs", "--state-dir", (char *)d->args->state_dir,
+				 "--json-errors", "--progress" };
 	struct job *j = calloc(1, sizeof(*j));
 	size_t n = 5;
 	int r;

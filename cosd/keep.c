@@ -26,8 +26,8 @@
 #include "lib/kern/proc.h"
 
 #define RESTART_QUICK_USEC USEC_PER_SEC /* a worker that lived shorter waits before the next */
-#define STOP_WAIT_USEC	   (5 * USEC_PER_SEC)
-#define RETRY_USEC	   10000
+#define STOP_WAIT_USEC     (5 * USEC_PER_SEC)
+#define RETRY_USEC         10000
 
 struct keeper;
 
@@ -299,12 +299,13 @@ static void worker_ended(struct keeper *k, int status)
 		return;
 	}
 	if (!k->upgrade)
-		log_say(LOG_WARN, "the worker ended (wait status %#x) and is started again", status);
+		log_say(LOG_WARN, "the worker ended (wait status %#x) and is started again",
+			status);
 	loop_timer_set(&k->loop, &k->restart, lived < RESTART_QUICK_USEC ? USEC_PER_SEC : 0);
 }
 
-/* Everybody who became our child by the worker's death ends here; guests that are kept are reaped by
- * their own pidfd, so that their status is not lost. */
+/* Everybody who became our child by the worker's death ends here; guests that are kept are reaped
+ * by their own pidfd, so that their status is not lost. */
 static void reap(struct keeper *k)
 {
 	siginfo_t si;
@@ -312,7 +313,8 @@ static void reap(struct keeper *k)
 
 	if (k->worker > 0 && waitpid(k->worker, &status, WNOHANG) == k->worker)
 		worker_ended(k, status);
-	for (si.si_pid = 0; waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid > 0;
+	for (si.si_pid = 0;
+	     waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid > 0;
 	     si.si_pid = 0) {
 		struct list *p;
 		bool ours = false;
@@ -368,7 +370,9 @@ static int open_dirs(struct keeper *k, struct cos_err *err)
 		return cos_fail(err, COS_E_KERNEL, errno, "open %s",
 				state < 0 ? k->args->state_dir : k->args->runtime_dir);
 	k->logs = io_dir_at(state, "log", 0700);
-	return k->logs < 0 ? cos_fail(err, COS_E_KERNEL, -k->logs, "open %s/log", k->args->state_dir) : 0;
+	return k->logs < 0
+		       ? cos_fail(err, COS_E_KERNEL, -k->logs, "open %s/log", k->args->state_dir)
+		       : 0;
 }
 
 static int watch_signals(struct keeper *k, struct cos_err *err)
@@ -392,7 +396,8 @@ static int watch_signals(struct keeper *k, struct cos_err *err)
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "watch signals") : 0;
 }
 
-/* The program on the disk, with all that is held: an upgrade, or a worker that takes the keeper's place. */
+/* The program on the disk, with all that is held: an upgrade, or a worker that takes the keeper's
+ * place. */
 static void become_again(struct keeper *k)
 {
 	struct keep_item *items;
@@ -434,7 +439,8 @@ static void finish(struct keeper *k)
 		del(list_entry(k->kept.next, struct kept, link));
 	close_p(&k->logs);
 	if (k->args->state_mounted && umount2(k->args->state_dir, UMOUNT_NOFOLLOW) < 0)
-		log_say(LOG_INFO, "%s stays mounted: %s", k->args->state_dir, strerrorname_np(errno));
+		log_say(LOG_INFO, "%s stays mounted: %s", k->args->state_dir,
+			strerrorname_np(errno));
 }
 
 int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned n)
@@ -456,7 +462,8 @@ int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned 
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (a->kill_points)
 		points_enable(a->runtime_dir);
-	r = loop_init(&k.loop) < 0 ? cos_fail(&err, COS_E_KERNEL, errno, "epoll") : open_dirs(&k, &err);
+	r = loop_init(&k.loop) < 0 ? cos_fail(&err, COS_E_KERNEL, errno, "epoll")
+				   : open_dirs(&k, &err);
 	if (r == 0)
 		r = watch_signals(&k, &err);
 	if (r < 0) {

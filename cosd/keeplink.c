@@ -21,7 +21,8 @@ static int say(struct daemon *d, const struct keep_msg *m, const int *fds, unsig
 	return r < 0 ? (int)r : 0;
 }
 
-int keeplink_add(struct daemon *d, uint32_t slot, const char *name, pid_t pid, int pidfd, int console)
+int keeplink_add(struct daemon *d, uint32_t slot, const char *name, pid_t pid, int pidfd,
+		 int console)
 {
 	struct keep_msg m = { .op = KEEP_ADD, .slot = slot, .pid = pid };
 	int fds[2] = { pidfd, console };
@@ -96,8 +97,8 @@ int keeplink_list(struct daemon *d, struct keep_item **ret, unsigned *ret_n, str
 	return 0;
 }
 
-/* The keeper is lost: this process takes its place, with the consoles and processes that it holds. What
- * was under way is cleared by the next worker, as after a crash of this one. */
+/* The keeper is lost: this process takes its place, with the consoles and processes that it holds.
+ * What was under way is cleared by the next worker, as after a crash of this one. */
 static void replace_keeper(struct daemon *d)
 {
 	struct keep_item *items = calloc(d->n_guests + 1, sizeof(*items));

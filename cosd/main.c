@@ -35,8 +35,9 @@ static const char usage[] =
 	"            [--without FEATURE[,FEATURE...]] [--kill-points]\n"
 	"       cosd --help | --version | --list-points\n";
 
-/* Guests may be given this program to run (exec's child until it executes the command): they must not
- * find the file on the disk behind /proc/self/exe. So it always runs from memory that cannot be written. */
+/* Guests may be given this program to run (exec's child until it executes the command): they must
+ * not find the file on the disk behind /proc/self/exe. So it always runs from memory that cannot be
+ * written. */
 static int run_sealed(char **argv)
 {
 	auto_close int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -74,8 +75,8 @@ static int make_dir(const char *path, mode_t mode, struct cos_err *err)
 	return 0;
 }
 
-/* Guests' files lie below with the ids that they have inside: nobody else may come here, and nothing here
- * may be set-user-id or a device on the host. */
+/* Guests' files lie below with the ids that they have inside: nobody else may come here, and
+ * nothing here may be set-user-id or a device on the host. */
 static int mount_state(struct keep_args *a, struct cos_err *err)
 {
 	auto_close int dir = open(a->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC), mnt = -1;
@@ -91,7 +92,8 @@ static int mount_state(struct keep_args *a, struct cos_err *err)
 	if (r == 0)
 		r = mnt_attach(mnt, dir);
 	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "mount %s on itself with nosuid,nodev", a->state_dir);
+		return cos_fail(err, COS_E_KERNEL, -r, "mount %s on itself with nosuid,nodev",
+				a->state_dir);
 	a->state_mounted = true;
 	return 0;
 }
@@ -105,12 +107,15 @@ static int lock_runtime(struct keep_args *a, struct cos_err *err)
 	a->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	r = a->lock < 0 ? -errno : io_lock(a->lock);
 	if (r == -EWOULDBLOCK)
-		return cos_advise(err, cos_fail(err, COS_E_IN_USE, 0, "a cosd uses %s already", a->runtime_dir),
-				  "stop it, or choose another --runtime-dir");
+		return cos_advise(
+			err,
+			cos_fail(err, COS_E_IN_USE, 0, "a cosd uses %s already", a->runtime_dir),
+			"stop it, or choose another --runtime-dir");
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "lock %s", path) : 0;
 }
 
-static int listen_at(const char *dir, const char *name, mode_t mode, gid_t group, struct cos_err *err)
+static int listen_at(const char *dir, const char *name, mode_t mode, gid_t group,
+		     struct cos_err *err)
 {
 	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -119,7 +124,8 @@ static int listen_at(const char *dir, const char *name, mode_t mode, gid_t group
 		return cos_fail(err, COS_E_INVALID, ENAMETOOLONG, "socket %s/%s", dir, name);
 	unlink(sa.sun_path); /* the lock is ours: nobody listens there */
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    chown(sa.sun_path, 0, group) < 0 || chmod(sa.sun_path, mode) < 0 || listen(fd, 1024) < 0)
+	    chown(sa.sun_path, 0, group) < 0 || chmod(sa.sun_path, mode) < 0 ||
+	    listen(fd, 1024) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "listen at %s", sa.sun_path);
 	return take_fd(fd);
 }
@@ -128,7 +134,8 @@ static int listen_all(struct keep_args *a, const struct conf *c, struct cos_err 
 {
 	struct group *g = getgrnam(c->socket_group);
 
-	a->listen[0] = listen_at(a->runtime_dir, "cosd.sock", g ? 0660 : 0600, g ? g->gr_gid : 0, err);
+	a->listen[0] =
+		listen_at(a->runtime_dir, "cosd.sock", g ? 0660 : 0600, g ? g->gr_gid : 0, err);
 	if (a->listen[0] < 0)
 		return a->listen[0];
 	a->listen[1] = listen_at(a->runtime_dir, "user.sock", 0666, 0, err);
@@ -238,8 +245,9 @@ static int parse(int argc, char **argv, struct keep_args *a, bool *ret_must_conf
 		}
 	}
 	if (optind != argc || !str_is_name(a->instance)) {
-		fprintf(stderr, optind != argc ? "cosd: unexpected argument %s\n"
-					       : "cosd: --instance %s is not a name\n",
+		fprintf(stderr,
+			optind != argc ? "cosd: unexpected argument %s\n"
+				       : "cosd: --instance %s is not a name\n",
 			optind != argc ? argv[optind] : a->instance);
 		fputs(usage, stderr);
 		return 2;

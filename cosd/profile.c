@@ -1,7 +1,7 @@
 /* cosd/profile.c - profiles by name, and their compiled rules
  *
- * A profile is part of a specification. DIR/NAME.json comes before the built-in one of that name; under
- * every guest lies "default", or "default-nouserns" for one without a user namespace. */
+ * A profile is part of a specification. DIR/NAME.json comes before the built-in one of that name;
+ * under every guest lies "default", or "default-nouserns" for one without a user namespace. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -107,7 +107,8 @@ int profile_expand(struct daemon *d, json_t *own, json_t **ret, struct cos_err *
 	if (r == 0)
 		r = load_named(d, own, profiles, &n, err);
 	if (r == 0)
-		r = load(d, wants_userns(profiles, n, own) ? "default" : "default-nouserns", &base, err);
+		r = load(d, wants_userns(profiles, n, own) ? "default" : "default-nouserns", &base,
+			 err);
 	if (r == 0)
 		r = spec_expand(base, profiles, n, own, ret, err);
 	while (n > 0)

@@ -1,8 +1,8 @@
 /* cosd/recover.c - after a start of the worker: what runs is adopted, what nobody claims is cleared
  *
- * The keeper says which processes it holds, the records say who they are. A guest is adopted when both
- * agree, or when the record alone proves a live process (boot id, pid, start time). Control groups that no
- * adopted guest has are emptied and removed. */
+ * The keeper says which processes it holds, the records say who they are. A guest is adopted when
+ * both agree, or when the record alone proves a live process (boot id, pid, start time). Control
+ * groups that no adopted guest has are emptied and removed. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -57,8 +57,8 @@ static struct keep_item *find_item(struct recovery *r, const char *name, unsigne
 	return NULL;
 }
 
-static int adopt(struct recovery *r, struct guest *g, const struct record *rec, struct keep_item *item,
-		 struct cos_err *err)
+static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
+		 struct keep_item *item, struct cos_err *err)
 {
 	bool unknown_end = item && item->m.ended;
 
@@ -69,14 +69,16 @@ static int adopt(struct recovery *r, struct guest *g, const struct record *rec, 
 	g->pidfd = item ? take_fd(item->pidfd) : proc_open(rec->pid, rec->start_ticks);
 	g->console = item ? take_fd(item->console) : -1;
 	if (g->pidfd < 0)
-		return cos_fail(err, COS_E_INTERNAL, -g->pidfd, "process %d of %s", rec->pid, g->name);
+		return cos_fail(err, COS_E_INTERNAL, -g->pidfd, "process %d of %s", rec->pid,
+				g->name);
 	slot_take(r->d, rec->slot);
 	guest_adopted(g);
-	if (!item) /* both were lost: the keeper learns of it from us, and it has no console any more */
+	if (!item) /* both were lost: the keeper learns of it from us, and it has no console any
+		      more */
 		keeplink_add(r->d, rec->slot, g->name, rec->pid, g->pidfd, -1);
 	r->adopted++;
-	event_say(r->d, g->name, "adopt", json_pack("{s:i, s:b}", "pid", (int)rec->pid, "console",
-						    g->console >= 0));
+	event_say(r->d, g->name, "adopt",
+		  json_pack("{s:i, s:b}", "pid", (int)rec->pid, "console", g->console >= 0));
 	if (unknown_end) {
 		guest_ended(g, item->m.status);
 		return 0;
@@ -213,8 +215,9 @@ static void drop_root(struct daemon *d, const char *name)
 		log_say(LOG_ERROR, "root of %s: %s", name, err.why);
 }
 
-/* Calls DROP for each name that DIR/PATH has something of (files: NAME + SUFFIX...) and no specification
- * names: its create or delete was cut short. One whose specification was refused keeps its data. */
+/* Calls DROP for each name that DIR/PATH has something of (files: NAME + SUFFIX...) and no
+ * specification names: its create or delete was cut short. One whose specification was refused
+ * keeps its data. */
 static void drop_orphans(struct daemon *d, int dir, const char *path, const char *suffix,
 			 void (*drop)(struct daemon *d, const char *name))
 {
@@ -264,7 +267,8 @@ int recover(struct daemon *d, struct cos_err *err)
 	drop_orphans(d, d->state, "log", ".log", keeplink_unlog);
 	free(r.items);
 	if (r.adopted || r.ended || r.cleared)
-		log_say(LOG_INFO, "recovery: %u guests adopted, %u ended meanwhile, %u leftovers cleared",
+		log_say(LOG_INFO,
+			"recovery: %u guests adopted, %u ended meanwhile, %u leftovers cleared",
 			r.adopted, r.ended, r.cleared);
 	return 0;
 }

@@ -1,4 +1,5 @@
-/* cosd/slots.c - a slot is a guest's number while it runs: its ids and the name of its control groups */
+/* cosd/slots.c - a slot is a guest's number while it runs: its ids and the name of its control
+ * groups */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,10 +25,10 @@ static void mark(struct daemon *d, unsigned slot, bool used)
 	if (used)
 		d->slots[slot / 8] |= (uint8_t)(1U << slot % 8);
 	else
-		d->slots[slot / 8] &= (uint8_t)~(1U << slot % 8);
+		d->slots[slot / 8] &= (uint8_t) ~(1U << slot % 8);
 }
 
-int slot_lease(struct daemon *d, struct cos_err *err)
+static int lowest_free(struct daemon *d)
 {
 	for (unsigned s = 0; s < d->args->id_count; s++) {
 		if (d->slots[s / 8] == 0xff) {
@@ -39,9 +40,35 @@ int slot_lease(struct daemon *d, struct cos_err *err)
 			return (int)s;
 		}
 	}
+	return -1;
+}
+
+int slot_lease_spare(struct daemon *d)
+{
+	unsigned used = 0;
+
+	for (unsigned i = 0; i <= d->args->id_count / 8; i++)
+		used += (unsigned)__builtin_popcount(d->slots[i]);
+	return used > d->args->id_count / 4 * 3 ? -1 : lowest_free(d);
+}
+
+void slot_free(struct daemon *d, unsigned slot)
+{
+	mark(d, slot, false);
+}
+
+int slot_lease(struct daemon *d, struct cos_err *err)
+{
+	int slot = lowest_free(d);
+
+	if (slot < 0 && pool_give_up_one(d))
+		slot = lowest_free(d);
+	if (slot >= 0)
+		return slot;
 	return cos_advise(err,
 			  cos_fail(err, COS_E_ADMISSION, 0,
-				   "all %u ranges of user ids (id.count) are in use", d->args->id_count),
+				   "all %u ranges of user ids (id.count) are in use",
+				   d->args->id_count),
 			  "stop guests, or raise id.count in cosd.json and restart cosd");
 }
 

@@ -20,8 +20,8 @@
 #include "lib/base/str.h"
 #include "lib/kern/proc.h"
 
-#define RECORD_VERSION	1
-#define RECORD_BYTES	4096U
+#define RECORD_VERSION 1
+#define RECORD_BYTES   4096U
 
 int store_open(struct daemon *d, struct cos_err *err)
 {
@@ -59,7 +59,8 @@ int store_put_spec(struct guest *g, struct cos_err *err)
 {
 	int r = put_json(spec_dir(g), g->name, g->own, !g->spec.ephemeral);
 
-	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the specification of %s", g->name) : 0;
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the specification of %s", g->name)
+		     : 0;
 }
 
 void store_drop_spec(struct guest *g)
@@ -127,9 +128,10 @@ int record_put_running(struct guest *g, pid_t pid, struct cos_err *err)
 	int r = proc_start_ticks(pid, &ticks);
 
 	if (r == 0) {
-		j = json_pack("{s:i, s:s, s:i, s:i, s:I, s:I}", "version", RECORD_VERSION, "boot_id",
-			      g->d->boot_id, "slot", g->slot, "pid", (int)pid, "start_ticks",
-			      (json_int_t)ticks, "started_usec", (json_int_t)clock_wall_usec());
+		j = json_pack("{s:i, s:s, s:i, s:i, s:I, s:I}", "version", RECORD_VERSION,
+			      "boot_id", g->d->boot_id, "slot", g->slot, "pid", (int)pid,
+			      "start_ticks", (json_int_t)ticks, "started_usec",
+			      (json_int_t)clock_wall_usec());
 		r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
 	}
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the record of %s", g->name) : 0;
@@ -137,8 +139,9 @@ int record_put_running(struct guest *g, pid_t pid, struct cos_err *err)
 
 void record_put_ended(struct guest *g)
 {
-	auto_json json_t *j = json_pack("{s:i, s:s, s:i, s:s}", "version", RECORD_VERSION, "boot_id",
-					g->d->boot_id, "status", g->status, "reason", g->reason);
+	auto_json json_t *j =
+		json_pack("{s:i, s:s, s:i, s:s}", "version", RECORD_VERSION, "boot_id",
+			  g->d->boot_id, "status", g->status, "reason", g->reason);
 	int r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
 
 	if (r < 0)
@@ -168,9 +171,9 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 	if (n < 0)
 		return (int)n;
 	if (jsonx_parse(buf, (size_t)n, file, &j, &err) < 0 ||
-	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s}", "version", &version, "boot_id",
-			&boot, "slot", &slot, "pid", &pid, "start_ticks", &ticks, "started_usec",
-			&started, "status", &status, "reason", &reason) < 0)
+	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s}", "version", &version,
+			"boot_id", &boot, "slot", &slot, "pid", &pid, "start_ticks", &ticks,
+			"started_usec", &started, "status", &status, "reason", &reason) < 0)
 		return -EBADMSG;
 	if (version != RECORD_VERSION || strcmp(boot, d->boot_id) != 0)
 		return -ESTALE;

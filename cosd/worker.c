@@ -163,6 +163,8 @@ static int setup(struct daemon *d, struct cos_err *err)
 	if (r == 0)
 		r = recover(d, err);
 	if (r == 0)
+		pool_init(d);
+	if (r == 0)
 		r = conns_listen(d, err);
 	if (r == 0 && (r = keeplink_watch(d)) < 0)
 		r = cos_fail(err, COS_E_KERNEL, -r, "watch the keeper");

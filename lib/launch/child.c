@@ -1,11 +1,12 @@
 /* lib/launch/child.c - from clone3() to execve() of a guest's first process
  *
- * Two processes. The helper is born in the guest's user namespace and, on v2, in its control group; it
- * enters the v1 groups and makes all other namespaces in one clone3(), so that they belong to the guest's
- * user namespace and count against its limits. Its child is the guest's first process: it shares the
- * daemon as parent (CLONE_PARENT), prepares what needs no help while the daemon mounts the root, takes
- * the mounts as descriptors, and runs only when it is released. Neither can be traced or read by the
- * guest: they are not dumpable, and no guest code runs before the exec. */
+ * Two processes. The helper is born in the guest's user namespace, or joins one that was prepared,
+ * and on v2 in its control group; it enters the v1 groups and makes all other namespaces in one
+ * clone3(), so that they belong to the guest's user namespace and count against its limits. Its
+ * child is the guest's first process: it shares the daemon as parent (CLONE_PARENT), prepares what
+ * needs no help while the daemon mounts the root, takes the mounts as descriptors, and runs only
+ * when it is released. Neither can be traced or read by the guest: they are not dumpable, and no
+ * guest code runs before the exec. */
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -33,10 +34,10 @@
 #include "lib/launch/msg.h"
 
 #define HARDENED (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
-#define FD_SYNC	 3 /* where cos-init expects the status socket */
-#define FD_INIT	 4
-#define FD_FREE	 5 /* above all that is put in place, below what rlimit.nofile may allow */
-#define DETACH	 2
+#define FD_SYNC  3 /* where cos-init expects the status socket */
+#define FD_INIT  4
+#define FD_FREE  5 /* above all that is put in place, below what rlimit.nofile may allow */
+#define DETACH   2
 
 struct setup {
 	const struct launch *l;
@@ -47,7 +48,8 @@ struct setup {
 };
 
 static const struct mnt_opt pts_opts[] = {
-	{ "newinstance", NULL }, { "ptmxmode", "0666" }, { "mode", "0620" }, { "gid", "5" }, { NULL, NULL },
+	{ "newinstance", NULL }, { "ptmxmode", "0666" }, { "mode", "0620" },
+	{ "gid", "5" },          { NULL, NULL },
 };
 static const struct mnt_opt shm_opts[] = { { "mode", "1777" }, { NULL, NULL } };
 
@@ -79,14 +81,17 @@ static int make_own_mounts(struct setup *s, struct cos_err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(own_mounts); i++) {
 		const struct own_mount *m = &own_mounts[i];
+		bool groups = strcmp(m->type, "cgroup2") == 0;
+		/* without a user namespace the files' owner is the guest's root as well */
+		uint64_t attr = m->attr | (groups && !s->l->spec->userns ? MOUNT_ATTR_RDONLY : 0);
 		int fd;
 
-		if (strcmp(m->type, "cgroup2") == 0 && s->l->host->topo.v2 < 0)
+		if (groups && s->l->host->topo.v2 < 0)
 			fd = -1;
 		else if (m->optional)
-			fd = mnt_new(m->type, m->opts, m->attr);
+			fd = mnt_new(m->type, m->opts, attr);
 		else
-			fd = mnt_new_tell(m->type, m->opts, m->attr, err);
+			fd = mnt_new_tell(m->type, m->opts, attr, err);
 		if (fd < 0 && !m->optional)
 			return fd;
 		*mount_of(s, m) = fd < 0 ? -1 : fd;
@@ -94,7 +99,7 @@ static int make_own_mounts(struct setup *s, struct cos_err *err)
 	return 0;
 }
 
-static int raise_loopback(struct cos_err *err)
+int child_raise_loopback(struct cos_err *err)
 {
 	auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
@@ -115,7 +120,8 @@ static int attach_at(int root, int mnt, const char *target, bool is_file, struct
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "move_mount to /%s", target) : 0;
 }
 
-/* Puts the root over "/" and swaps the two; the host's tree is then below "." and goes away last. */
+/* Puts the root over "/" and swaps the two; the host's tree is then below "." and goes away last.
+ */
 static int enter_root(const struct setup *s, struct cos_err *err)
 {
 	auto_close int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -165,7 +171,8 @@ static int attach_all(struct setup *s, struct cos_err *err)
 /* Covers one path below /proc or /sys; one that this kernel does not have needs no cover. */
 static int cover(const char *path, bool mask, int empty, int null, struct cos_err *err)
 {
-	auto_close int at = io_open2(AT_FDCWD, path, O_PATH, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+	auto_close int at =
+		io_open2(AT_FDCWD, path, O_PATH, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 	auto_close int mnt = -1;
 	struct stat st;
 	int r;
@@ -252,8 +259,8 @@ static int build(struct setup *s, int *ret_console, struct cos_err *err)
 
 	if (r == 0 && sethostname(hostname, strlen(hostname)) < 0)
 		r = cos_fail(err, COS_E_KERNEL, errno, "sethostname %s", hostname);
-	if (r == 0)
-		r = raise_loopback(err);
+	if (r == 0 && s->l->netns < 0)
+		r = child_raise_loopback(err);
 	if (r == 0)
 		r = take_mounts(s, err);
 	if (r == 0)
@@ -309,7 +316,8 @@ static int run_own_init(const struct setup *s, const struct who *who, struct cos
 	setsid();
 	execve(argv[0], argv, env);
 	r = errno;
-	return cos_fail(err, r == ENOENT ? COS_E_NOT_FOUND : COS_E_NOT_EXEC, r, "execve %s", argv[0]);
+	return cos_fail(err, r == ENOENT ? COS_E_NOT_FOUND : COS_E_NOT_EXEC, r, "execve %s",
+			argv[0]);
 }
 
 static int run_command(const struct setup *s, const struct who *who, struct cos_err *err)
@@ -367,16 +375,26 @@ static int guest_main(const struct launch *l, int sock)
 /* Tasks of v1 groups and the two programs' descriptors are all that is kept of the daemon's. */
 static void drop_descriptors(const struct launch *l, int sock)
 {
-	int keep[CG_HIER_MAX + 8];
+	int keep[CG_HIER_MAX + 10];
 	unsigned n = 0;
 
 	keep[n++] = sock;
 	keep[n++] = l->host->init;
+	keep[n++] = l->userns;
+	keep[n++] = l->netns;
 	for (int i = 0; i < 3; i++)
 		keep[n++] = l->stdio[i];
 	for (const int *t = l->tasks; *t >= 0; t++)
 		keep[n++] = *t;
 	proc_close_but(keep, n);
+}
+
+/* Into namespaces that were made before; the network's first, as its owner's root is not us yet. */
+static int join_prepared(const struct launch *l, struct cos_err *err)
+{
+	if (setns(l->netns, CLONE_NEWNET) < 0 || setns(l->userns, CLONE_NEWUSER) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "join the prepared namespaces");
+	return 0;
 }
 
 int child_helper(struct launch *l, int sock)
@@ -390,7 +408,10 @@ int child_helper(struct launch *l, int sock)
 	proc_reset_signals();
 	drop_descriptors(l, sock);
 	umask(022);
-	r = msg_recv(sock, MSG_GO, &m, NULL, &n, &err);
+	if (l->netns >= 0)
+		r = join_prepared(l, &err);
+	else
+		r = msg_recv(sock, MSG_GO, &m, NULL, &n, &err);
 	if (r == 0 && l->spec->userns)
 		r = child_become_root(&err);
 	if (r == 0) {
@@ -398,7 +419,9 @@ int child_helper(struct launch *l, int sock)
 		if (r < 0)
 			cos_fail(&err, COS_E_KERNEL, -r, "enter the control groups");
 	}
-	pid = r < 0 ? r : child_clone_sibling(GUEST_NS, &pidfd, &err);
+	pid = r < 0 ? r
+		    : child_clone_sibling(l->netns >= 0 ? GUEST_NS & ~CLONE_NEWNET : GUEST_NS,
+					  &pidfd, &err);
 	if (pid == 0)
 		return guest_main(l, sock);
 	if (pid < 0)

@@ -25,6 +25,8 @@ int exec_helper(struct launch_exec *x, int sock);
 
 /* clone3() as a child of the caller's parent; returns the pid and its pidfd, 0 in the child. */
 pid_t child_clone_sibling(unsigned long long ns, int *ret_pidfd, struct cos_err *err);
+/* Brings up lo. */
+int child_raise_loopback(struct cos_err *err);
 /* Becomes root of the user namespace it is in. */
 int child_become_root(struct cos_err *err);
 

@@ -1,4 +1,5 @@
-/* lib/launch/confine.c - the last steps before an exec, for a guest's first process and for exec's command */
+/* lib/launch/confine.c - the last steps before an exec, for a guest's first process and for exec's
+ * command */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -50,7 +51,8 @@ int child_become_root(struct cos_err *err)
 	return 0;
 }
 
-int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host, struct cos_err *err)
+int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host,
+		  struct cos_err *err)
 {
 	for (enum limit_id id = LIMIT__CG; id < LIMIT__N; id++) {
 		uint64_t v = spec->limits.v[id];
@@ -69,9 +71,10 @@ int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *
 		no = errno;
 		cos_fail(err, COS_E_UNSUPPORTED, no, "%s=%s", limit_defs[id].name,
 			 limit_print(id, v, text));
-		return cos_advise(err, -no,
-				  "the daemon may not raise this limit above its own hard limit on this "
-				  "host: choose less, or start cosd with CAP_SYS_RESOURCE");
+		return cos_advise(
+			err, -no,
+			"the daemon may not raise this limit above its own hard limit on this "
+			"host: choose less, or start cosd with CAP_SYS_RESOURCE");
 	}
 	return 0;
 }
@@ -83,7 +86,8 @@ int child_confine(const struct launch_rules *rules, const struct who *who, bool 
 
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "drop capabilities");
-	if (setgroups(who->n_groups, who->groups) < 0 || setresgid(who->gid, who->gid, who->gid) < 0)
+	if (setgroups(who->n_groups, who->groups) < 0 ||
+	    setresgid(who->gid, who->gid, who->gid) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "become group %u", who->gid);
 	if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "no_new_privs");
@@ -129,7 +133,7 @@ char **child_env(const struct who *who, json_t *a, json_t *b)
 {
 	const char *const fixed[][2] = {
 		{ "container", "cos" }, { "PATH", DEFAULT_PATH }, { "HOME", who->home },
-		{ "TERM", "xterm" },	{ "LANG", "C.UTF-8" },
+		{ "TERM", "xterm" },    { "LANG", "C.UTF-8" },
 	};
 	json_t *const more[] = { a, b };
 	char **env = calloc(ARRAY_SIZE(fixed) + json_object_size(a) + json_object_size(b) + 1,
@@ -158,7 +162,8 @@ static int check_command(const char *path)
 	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
 }
 
-int child_find_command(const char *cmd, char *const *env, char *buf, size_t size, struct cos_err *err)
+int child_find_command(const char *cmd, char *const *env, char *buf, size_t size,
+		       struct cos_err *err)
 {
 	const char *path = DEFAULT_PATH;
 	int r = -ENOENT;
@@ -189,8 +194,8 @@ int child_find_command(const char *cmd, char *const *env, char *buf, size_t size
 
 int child_open_pty(int *ret_master, int *ret_slave, struct cos_err *err)
 {
-	auto_close int master = io_open2(AT_FDCWD, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK, 0,
-					 RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+	auto_close int master = io_open2(AT_FDCWD, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK,
+					 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 	int unlock = 0, slave;
 
 	if (master < 0)

@@ -26,7 +26,6 @@
 #include "lib/launch/guest.h"
 #include "lib/launch/msg.h"
 
-
 static bool is_readable(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -47,7 +46,8 @@ static int cgroup_make(struct launch *l, struct cos_err *err)
 	if (r < 0)
 		return r;
 	if (dev < 0)
-		return cos_fail(err, COS_E_UNSUPPORTED, 0, "neither cgroup v2 nor v1 devices is mounted");
+		return cos_fail(err, COS_E_UNSUPPORTED, 0,
+				"neither cgroup v2 nor v1 devices is mounted");
 	if (t->h[dev].version == CG_V1)
 		r = dev_v1_apply(&l->rules->devices, l->cg.dir[dev], err);
 	else if ((r = dev_bpf_attach(l->rules->dev_prog, l->cg.dir[dev])) < 0)
@@ -63,12 +63,14 @@ static void cgroup_undo(struct launch *l)
 	cg_remove(&l->host->topo, l->slot);
 }
 
-/* userns: the helper process, born in a user namespace and in the v2 group; then its id maps. */
+/* userns: the helper process, born in the v2 group and in a user namespace that gets its id maps;
+ * or it joins prepared ones. */
 static int userns_make(struct launch *l, struct cos_err *err)
 {
-	bool into = l->cg.payload >= 0;
+	bool into = l->cg.payload >= 0, prepared = l->netns >= 0;
 	struct clone_args ca = {
-		.flags = (l->spec->userns ? CLONE_NEWUSER : 0) | (into ? CLONE_INTO_CGROUP : 0),
+		.flags = (l->spec->userns && !prepared ? CLONE_NEWUSER : 0) |
+			 (into ? CLONE_INTO_CGROUP : 0),
 		.exit_signal = SIGCHLD,
 		.cgroup = into ? (uint64_t)l->cg.payload : 0,
 	};
@@ -88,11 +90,13 @@ static int userns_make(struct launch *l, struct cos_err *err)
 		l->helper = 0;
 		return cos_fail(err, COS_E_KERNEL, r, "clone3");
 	}
+	if (prepared)
+		return 0;
 	if (l->spec->userns) {
 		r = proc_write_maps(l->helper, l->id_base, LAUNCH_IDS);
 		if (r < 0)
-			return cos_fail(err, COS_E_KERNEL, -r, "write the maps of ids %u..%u", l->id_base,
-					l->id_base + LAUNCH_IDS - 1);
+			return cos_fail(err, COS_E_KERNEL, -r, "write the maps of ids %u..%u",
+					l->id_base, l->id_base + LAUNCH_IDS - 1);
 		l->userns = proc_open_ns(l->helper, "user");
 		if (l->userns < 0)
 			return cos_fail(err, COS_E_KERNEL, -l->userns, "open the user namespace");
@@ -104,31 +108,32 @@ static int userns_make(struct launch *l, struct cos_err *err)
 static void userns_undo(struct launch *l)
 {
 	close_p(&l->userns);
+	close_p(&l->netns);
 	if (l->helper > 0)
 		msg_end_helper(l->sync, l->helper);
 	l->helper = 0;
 	close_p(&l->sync);
 }
 
-/* The guest's /dev is a tmpfs of the host whose root belongs to the guest's root: device nodes work in
- * it, and what may be opened is the device allow-list's matter. */
+/* The guest's /dev is a tmpfs of the host whose root belongs to the guest's root: device nodes work
+ * in it, and what may be opened is the device allow-list's matter. */
 static int make_dev(const struct launch *l, struct cos_err *err)
 {
 	static const struct {
 		const char *name;
 		unsigned minor_no, major_no;
-	} nodes[] = { { "null", 3, 1 },	  { "zero", 5, 1 },    { "full", 7, 1 },
+	} nodes[] = { { "null", 3, 1 },   { "zero", 5, 1 },    { "full", 7, 1 },
 		      { "random", 8, 1 }, { "urandom", 9, 1 }, { "tty", 0, 5 } };
 	static const char *const links[][2] = {
-		{ "/proc/self/fd", "fd" },	     { "/proc/self/fd/0", "stdin" },
+		{ "/proc/self/fd", "fd" },       { "/proc/self/fd/0", "stdin" },
 		{ "/proc/self/fd/1", "stdout" }, { "/proc/self/fd/2", "stderr" },
 		{ "pts/ptmx", "ptmx" },
 	};
 	static const char *const dirs[] = { "pts", "shm", "mqueue" };
 	uint32_t id = l->spec->userns ? l->id_base : 0;
 	char owner[16];
-	struct mnt_opt opts[] = { { "mode", "0755" }, { "size", "1m" },	   { "nr_inodes", "1024" },
-				  { "uid", owner },   { "gid", owner },	   { NULL, NULL } };
+	struct mnt_opt opts[] = { { "mode", "0755" }, { "size", "1m" }, { "nr_inodes", "1024" },
+				  { "uid", owner },   { "gid", owner }, { NULL, NULL } };
 	auto_close int mnt = -1;
 	bool good = true;
 
@@ -151,8 +156,8 @@ static int make_dev(const struct launch *l, struct cos_err *err)
 	return good ? take_fd(mnt) : cos_fail(err, COS_E_KERNEL, errno, "fill the guest's /dev");
 }
 
-/* The source is opened once and checked; what is mounted is what was opened, whatever the path leads to
- * later. */
+/* The source is opened once and checked; what is mounted is what was opened, whatever the path
+ * leads to later. */
 static int clone_bind(const struct launch *l, const struct spec_bind *b, struct cos_err *err)
 {
 	auto_close int src = io_open2(AT_FDCWD, b->source, O_PATH, 0, RESOLVE_NO_MAGICLINKS);
@@ -161,26 +166,28 @@ static int clone_bind(const struct launch *l, const struct spec_bind *b, struct 
 	int r;
 
 	if (src < 0 || fstat(src, &st) < 0)
-		return cos_fail(err, COS_E_INVALID, src < 0 ? -src : errno, "bind source %s", b->source);
+		return cos_fail(err, COS_E_INVALID, src < 0 ? -src : errno, "bind source %s",
+				b->source);
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISSOCK(st.st_mode))
 		return cos_fail(err, COS_E_INVALID, 0,
 				"bind source %s: not a directory, file or socket", b->source);
 	mnt = mnt_clone(src, "", S_ISDIR(st.st_mode));
 	if (mnt < 0)
 		return cos_fail(err, COS_E_KERNEL, -mnt, "open_tree %s", b->source);
-	r = mnt_attr(mnt, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (b->readonly ? MOUNT_ATTR_RDONLY : 0), 0,
-		     true);
+	r = mnt_attr(mnt,
+		     MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (b->readonly ? MOUNT_ATTR_RDONLY : 0),
+		     0, true);
 	if (r == 0 && l->userns >= 0)
 		r = mnt_idmap(mnt, l->userns, true);
 	if (r < 0)
-		return cos_advise(err,
-				  cos_fail(err, COS_E_UNSUPPORTED, -r, "map the owners of bind source %s",
-					   b->source),
-				  "bind a directory of a file system that can (ext4, xfs, btrfs), without "
-				  "other mounts below it");
+		return cos_advise(
+			err,
+			cos_fail(err, COS_E_UNSUPPORTED, -r, "map the owners of bind source %s",
+				 b->source),
+			"bind a directory of a file system that can (ext4, xfs, btrfs), without "
+			"other mounts below it");
 	return take_fd(mnt);
 }
-
 
 /* root: the overlay, /dev and binds as detached mounts, while the helper makes the namespaces. */
 static int root_mount(struct launch *l, struct cos_err *err)
@@ -276,7 +283,8 @@ static int release(struct launch *l, struct cos_err *err)
 {
 	int r = msg_send(l->sync, MSG_RELEASE, 0, NULL, 0);
 
-	return r < 0 ? cos_fail(err, COS_E_INTERNAL, -r, "the guest died before it was released") : 0;
+	return r < 0 ? cos_fail(err, COS_E_INTERNAL, -r, "the guest died before it was released")
+		     : 0;
 }
 
 static int exec_wait(struct launch *l, struct cos_err *err)
@@ -287,16 +295,11 @@ static int exec_wait(struct launch *l, struct cos_err *err)
 }
 
 static const struct step steps[] = {
-	{ "cgroup",   cgroup_make,  cgroup_undo },
-	{ "userns",   userns_make,  userns_undo },
-	{ "root",     root_mount,   root_unmount },
-	{ "birth",    birth_wait,   birth_undo },
-	{ "handover", handover,     NULL },
-	{ "prepare",  prepare_wait, NULL },
-	{ "rlimits",  rlimits_set,  NULL },
-	{ "record",   record,       NULL },
-	{ "release",  release,      NULL },
-	{ "exec",     exec_wait,    NULL },
+	{ "cgroup", cgroup_make, cgroup_undo }, { "userns", userns_make, userns_undo },
+	{ "root", root_mount, root_unmount },   { "birth", birth_wait, birth_undo },
+	{ "handover", handover, NULL },         { "prepare", prepare_wait, NULL },
+	{ "rlimits", rlimits_set, NULL },       { "record", record, NULL },
+	{ "release", release, NULL },           { "exec", exec_wait, NULL },
 };
 
 const struct guest_type container_type = { "container", steps, ARRAY_SIZE(steps) };

@@ -1,7 +1,8 @@
 /* lib/launch/etc.c - the few files of a guest that cos writes, from inside its root
  *
- * This runs with the guest's own rights after pivot_root(): whatever links the guest has put there lead
- * to places of its own. Files are replaced by rename, so a link or a FIFO in their place is not opened. */
+ * This runs with the guest's own rights after pivot_root(): whatever links the guest has put there
+ * lead to places of its own. Files are replaced by rename, so a link or a FIFO in their place is
+ * not opened. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,14 +29,27 @@ static bool holds(int etc, const char *name, const char *text)
 	       io_read_fd(fd, have, sizeof(have)) >= 0 && strcmp(have, text) == 0;
 }
 
+/* Nobody reads along yet: a file that is not there needs no rename to appear whole. */
+static int create(int etc, const char *name, const char *text)
+{
+	auto_close int fd = openat(etc, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+	return fd < 0 ? -errno : io_write_all(fd, text, strlen(text));
+}
+
 static int put(int etc, const char *name, const char *text, struct cos_err *err)
 {
-	int r = holds(etc, name, text) ? 0
-				       : io_replace_at(etc, name, text, strlen(text), 0644, false);
+	int r = create(etc, name, text);
+
+	if (r == -EEXIST)
+		r = holds(etc, name, text)
+			    ? 0
+			    : io_replace_at(etc, name, text, strlen(text), 0644, false);
 
 	if (r < 0)
-		return cos_advise(err, cos_fail(err, COS_E_KERNEL, -r, "write /etc/%s in the guest", name),
-				  "mend the guest's /etc, or create the guest with manage=false");
+		return cos_advise(
+			err, cos_fail(err, COS_E_KERNEL, -r, "write /etc/%s in the guest", name),
+			"mend the guest's /etc, or create the guest with manage=false");
 	return 0;
 }
 

@@ -1,8 +1,9 @@
 /* lib/launch/exec.c - a command in a running guest
  *
- * A helper enters the control groups as a process of the host, then all of the guest's namespaces in one
- * setns() on its first process, and from there makes the command's process as a sibling (CLONE_PARENT).
- * That one has the guest's rights from its first instruction; it is not dumpable until the exec. */
+ * A helper enters the control groups as a process of the host, then all of the guest's namespaces
+ * in one setns() on its first process, and from there makes the command's process as a sibling
+ * (CLONE_PARENT). That one has the guest's rights from its first instruction; it is not dumpable
+ * until the exec. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -93,20 +94,22 @@ static int command_main(const struct launch_exec *x, int sock)
 	if (r == 0)
 		r = child_confine(x->rules, &who, x->spec->no_new_privs, &err);
 	if (r == 0 && chdir(x->cwd ?: x->spec->cwd) < 0)
-		r = cos_fail(&err, COS_E_INVALID, errno, "cwd %s in the guest", x->cwd ?: x->spec->cwd);
+		r = cos_fail(&err, COS_E_INVALID, errno, "cwd %s in the guest",
+			     x->cwd ?: x->spec->cwd);
 	if (r == 0)
 		r = child_find_command(argv[0], env, path, sizeof(path), &err);
 	if (r == 0) {
 		execve(path, argv, env);
 		r = errno;
-		cos_fail(&err, r == ENOENT ? COS_E_NOT_FOUND : COS_E_NOT_EXEC, r, "execve %s", path);
+		cos_fail(&err, r == ENOENT ? COS_E_NOT_FOUND : COS_E_NOT_EXEC, r, "execve %s",
+			 path);
 	}
 	msg_fail(sock, &err);
 	return 126;
 }
 
-/* Through the pidfd the kernel takes all namespaces of the guest's first process at once: there is no
- * moment in which a process with the host's capabilities is visible in the guest. */
+/* Through the pidfd the kernel takes all namespaces of the guest's first process at once: there is
+ * no moment in which a process with the host's capabilities is visible in the guest. */
 static int join(const struct launch_exec *x, struct cos_err *err)
 {
 	int ns = JOIN_NS | (x->spec->userns ? CLONE_NEWUSER : 0);

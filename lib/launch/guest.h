@@ -66,7 +66,8 @@ struct launch {
 	unsigned done;
 	uint64_t step_began_usec;
 	char *resolv; /* text for the guest's /etc/resolv.conf, or NULL */
-	int sync, userns, root_mnt, dev_mnt;
+	int sync, root_mnt, dev_mnt;
+	int userns, netns; /* set by the caller: prepared ones, taken */
 	int binds[SPEC_BINDS_MAX];
 	int tasks[CG_HIER_MAX + 1];
 	pid_t helper; /* makes the namespaces and is gone before the guest runs; 0: none */
@@ -102,6 +103,16 @@ int launch_run(struct launch *l, struct cos_err *err);
 void launch_undo(struct launch *l);
 /* Forgets what a finished start needs no more; the caller keeps cg, pid, pidfd and console. */
 void launch_finish(struct launch *l);
+
+/* Namespaces that are made before a guest is started, on ids ID_BASE..; when sync is readable
+ * launch_prepare_finish() gives their descriptors to the caller. Nothing is left by a failure. */
+struct launch_prep {
+	pid_t pid;
+	int sync;
+};
+int launch_prepare(uint32_t id_base, struct launch_prep *ret, struct cos_err *err);
+int launch_prepare_finish(struct launch_prep *p, int *ret_userns, int *ret_netns, struct cos_err *err);
+void launch_prepare_abort(struct launch_prep *p);
 
 /* Fills R from an expanded specification. Compiles a filter: 2 to 15 ms. */
 int launch_rules_make(const struct spec *s, const struct launch_host *h, struct launch_rules *r,

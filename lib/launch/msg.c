@@ -37,7 +37,8 @@ static int take_fail(const struct msg *m, struct cos_err *err)
 	return -(err->sys > 0 ? err->sys : cos_err_defs[err->code].no);
 }
 
-int msg_recv(int sock, enum msg_type type, struct msg *ret, int *fds, unsigned *n, struct cos_err *err)
+int msg_recv(int sock, enum msg_type type, struct msg *ret, int *fds, unsigned *n,
+	     struct cos_err *err)
 {
 	ssize_t got = io_recv_fds(sock, ret, sizeof(*ret), fds, n, 0);
 
@@ -49,7 +50,8 @@ int msg_recv(int sock, enum msg_type type, struct msg *ret, int *fds, unsigned *
 		return take_fail(ret, err);
 	if (got < 0)
 		return cos_fail(err, COS_E_KERNEL, (int)-got, "receive from the child");
-	return cos_fail(err, COS_E_INTERNAL, ECONNRESET, "the child ended before its work was done");
+	return cos_fail(err, COS_E_INTERNAL, ECONNRESET,
+			"the child ended before its work was done");
 }
 
 void msg_born(int sock, pid_t pid, int pidfd)
@@ -87,8 +89,8 @@ int msg_take_born(int sock, pid_t *ret_pid, int *ret_pidfd, struct cos_err *err)
 	return 0;
 }
 
-/* The helper ends by itself when it hears that nobody will say more. Killed at once it could leave a
- * process behind that nobody knows. */
+/* The helper ends by itself when it hears that nobody will say more. Killed at once it could leave
+ * a process behind that nobody knows. */
 void msg_end_helper(int sock, pid_t helper)
 {
 	struct pollfd p = { .fd = sock, .events = POLLIN };
@@ -120,11 +122,14 @@ int msg_recv_end(int sock, const char *cmd, struct cos_err *err)
 	if (got < 0 && errno == EAGAIN)
 		return LAUNCH_WAIT;
 	if (got < 0)
-		return errno == ECONNRESET ? 0 : cos_fail(err, COS_E_KERNEL, errno, "receive from the child");
+		return errno == ECONNRESET
+			       ? 0
+			       : cos_fail(err, COS_E_KERNEL, errno, "receive from the child");
 	if (got == sizeof(m) && m.type == MSG_FAIL)
 		return take_fail(&m, err);
 	if (got != sizeof(no))
-		return cos_fail(err, COS_E_INTERNAL, EPROTO, "packet of %zd bytes from the child", got);
+		return cos_fail(err, COS_E_INTERNAL, EPROTO, "packet of %zd bytes from the child",
+				got);
 	memcpy(&no, &m, sizeof(no));
 	if (no == ENOENT)
 		return cos_fail(err, COS_E_NOT_FOUND, no, "execve %s", cmd);

@@ -11,6 +11,7 @@ void launch_init(struct launch *l)
 		.stdio = { -1, -1, -1 },
 		.sync = -1,
 		.userns = -1,
+		.netns = -1,
 		.root_mnt = -1,
 		.dev_mnt = -1,
 		.tasks = { -1 },
@@ -67,6 +68,7 @@ void launch_finish(struct launch *l)
 {
 	close_p(&l->sync);
 	close_p(&l->userns);
+	close_p(&l->netns);
 	close_p(&l->root_mnt);
 	close_p(&l->dev_mnt);
 	for (size_t i = 0; i < ARRAY_SIZE(l->binds); i++)

@@ -50,7 +50,8 @@ static bool to_id(const char *s, uint32_t *ret)
 }
 
 /* The passwd entry of NAME, or of UID when NAME is NULL. */
-static bool find_user(char *db, const char *name, uid_t uid, struct who *w, char *ret_name, size_t size)
+static bool find_user(char *db, const char *name, uid_t uid, struct who *w, char *ret_name,
+		      size_t size)
 {
 	char *save = NULL, *f[7];
 
@@ -114,7 +115,8 @@ int who_parse(const char *text, char *passwd, char *groups, struct who *ret, str
 	if (!text)
 		text = "0:0";
 	group = strchr(text, ':');
-	if (!str_fmt(user, sizeof(user), "%.*s", (int)(group ? group - text : (long)strlen(text)), text))
+	if (!str_fmt(user, sizeof(user), "%.*s", (int)(group ? group - text : (long)strlen(text)),
+		     text))
 		return cos_fail(err, COS_E_INVALID, 0, "user %s: too long", text);
 	if (to_id(user, &w.uid)) {
 		uid_t uid = w.uid;
@@ -127,13 +129,14 @@ int who_parse(const char *text, char *passwd, char *groups, struct who *ret, str
 		found = find_user(passwd, user, 0, &w, name, sizeof(name));
 	}
 	if (!found)
-		return cos_fail(err, COS_E_INVALID, 0, "user %s: not in the guest's /etc/passwd", user);
+		return cos_fail(err, COS_E_INVALID, 0, "user %s: not in the guest's /etc/passwd",
+				user);
 	if (group) {
 		group++;
 		found = to_id(group, &w.gid);
 		if (!scan_groups(groups, name[0] ? name : NULL, found ? NULL : group, &w) && !found)
-			return cos_fail(err, COS_E_INVALID, 0, "group %s: not in the guest's /etc/group",
-					group);
+			return cos_fail(err, COS_E_INVALID, 0,
+					"group %s: not in the guest's /etc/group", group);
 	} else {
 		scan_groups(groups, name[0] ? name : NULL, NULL, &w);
 	}
