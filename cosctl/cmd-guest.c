@@ -71,7 +71,8 @@ static int add_timeout(struct args *a, json_t *params)
 	if (!a->value['t'])
 		return 0;
 	if (str_to_usec(a->value['t'], &usec) < 0 || usec % 1000000)
-		return say_usage(a, "--timeout takes a time in whole seconds such as 30, 30s or 2m");
+		return say_usage(a,
+				 "--timeout takes a time in whole seconds such as 30, 30s or 2m");
 	json_object_set_new(params, "timeout", json_integer((json_int_t)(usec / 1000000)));
 	return 0;
 }

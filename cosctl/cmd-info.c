@@ -1,4 +1,5 @@
-/* cosctl/cmd-info.c - commands that tell: list, show, status, get, logs, events, stats, top, doctor */
+/* cosctl/cmd-info.c - commands that tell: list, show, status, get, logs, events, stats, top, doctor
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -46,13 +47,15 @@ static int only_names(struct args *a, json_t **rows)
 		bool found = false;
 
 		json_array_foreach(*rows, i, row) {
-			if (strcmp(json_string_value(json_object_get(row, "name")) ?: "", names[k]) == 0) {
+			if (strcmp(json_string_value(json_object_get(row, "name")) ?: "",
+				   names[k]) == 0) {
 				json_array_append(kept, row);
 				found = true;
 			}
 		}
 		if (!found) {
-			cos_fail(&err, COS_E_NO_GUEST, 0, "there is no guest named %s here", names[k]);
+			cos_fail(&err, COS_E_NO_GUEST, 0, "there is no guest named %s here",
+				 names[k]);
 			status = say_error(a, names[k], &err);
 		}
 	}
@@ -65,9 +68,12 @@ static int only_names(struct args *a, json_t **rows)
 int cmd_list(struct args *a)
 {
 	static const struct column cols[] = {
-		{ "NAME", "name", COL_TEXT },	      { "STATE", "state", COL_TEXT },
-		{ "PID", "pid", COL_COUNT },	      { "TEMPLATE", "template", COL_TEXT },
-		{ "STARTED", "started_usec", COL_AGE }, { "REASON", "reason", COL_TEXT },
+		{ "NAME", "name", COL_TEXT },
+		{ "STATE", "state", COL_TEXT },
+		{ "PID", "pid", COL_COUNT },
+		{ "TEMPLATE", "template", COL_TEXT },
+		{ "STARTED", "started_usec", COL_AGE },
+		{ "REASON", "reason", COL_TEXT },
 	};
 	auto_json json_t *rows = NULL;
 	int r = fetch(a, "io.cos.Guest.List", "guests", &rows), status;
@@ -94,7 +100,8 @@ static int show(struct args *a, bool expanded, json_t **ret)
 int cmd_show(struct args *a)
 {
 	auto_json json_t *answer = NULL;
-	int r = a->argc == 1 ? show(a, a->value['e'] != NULL, &answer) : say_usage(a, "one name is needed");
+	int r = a->argc == 1 ? show(a, a->value['e'] != NULL, &answer)
+			     : say_usage(a, "one name is needed");
 
 	if (r == 0)
 		out_json(answer);
@@ -103,8 +110,8 @@ int cmd_show(struct args *a)
 
 int cmd_status(struct args *a)
 {
-	static const char *const keys[] = { "state",	   "reason", "last_end", "restarts",
-					    "type",	   "template", "rootfs", "pid",
+	static const char *const keys[] = { "state",   "reason",         "last_end", "restarts",
+					    "type",    "template",       "rootfs",   "pid",
 					    "id_base", "start_cost_usec" };
 	auto_json json_t *answer = NULL;
 	json_t *state;
@@ -135,8 +142,8 @@ int cmd_status(struct args *a)
 	}
 	if (json_object_get(state, "started_usec"))
 		printf("%-16s %s\n", "up",
-		       out_age(clock_wall_usec() -
-				       (uint64_t)json_integer_value(json_object_get(state, "started_usec")),
+		       out_age(clock_wall_usec() - (uint64_t)json_integer_value(
+							   json_object_get(state, "started_usec")),
 			       text));
 	return runs ? 0 : 3;
 }
@@ -177,7 +184,8 @@ int cmd_get(struct args *a)
 {
 	auto_json json_t *answer = NULL;
 	json_t *doc;
-	int r = a->argc == 1 || a->argc == 2 ? show(a, true, &answer) : say_usage(a, "a name is needed");
+	int r = a->argc == 1 || a->argc == 2 ? show(a, true, &answer)
+					     : say_usage(a, "a name is needed");
 
 	if (r)
 		return r;
@@ -193,7 +201,8 @@ int cmd_get(struct args *a)
 	for (unsigned i = 0; i < n_spec_keys; i++) {
 		auto_json json_t *v = value_in_force(doc, spec_keys[i].name);
 
-		if (strcmp(spec_keys[i].name, "limits") != 0 && strcmp(spec_keys[i].name, "seccomp") != 0)
+		if (strcmp(spec_keys[i].name, "limits") != 0 &&
+		    strcmp(spec_keys[i].name, "seccomp") != 0)
 			print_value(spec_keys[i].name, v, true);
 	}
 	for (enum limit_id id = 0; id < LIMIT__N; id++) {
@@ -319,8 +328,8 @@ static void print_event(struct args *a, json_t *e)
 	json_object_foreach(e, key, v) {
 		auto_free char *text = NULL;
 
-		if (strcmp(key, "seq") == 0 || strcmp(key, "time_usec") == 0 || strcmp(key, "event") == 0 ||
-		    strcmp(key, "guest") == 0)
+		if (strcmp(key, "seq") == 0 || strcmp(key, "time_usec") == 0 ||
+		    strcmp(key, "event") == 0 || strcmp(key, "guest") == 0)
 			continue;
 		text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY);
 		printf(" %s=%s", key, text ?: "");
@@ -360,9 +369,12 @@ int cmd_events(struct args *a)
 /* --- counters --- */
 
 static const struct column stat_cols[] = {
-	{ "NAME", "name", COL_TEXT },		      { "STATE", "state", COL_TEXT },
-	{ "CPU", "cpu_usec", COL_USEC },	      { "THROTTLED", "throttled_usec", COL_USEC },
-	{ "MEMORY", "memory_bytes", COL_BYTES },      { "PEAK", "memory_peak_bytes", COL_BYTES },
+	{ "NAME", "name", COL_TEXT },
+	{ "STATE", "state", COL_TEXT },
+	{ "CPU", "cpu_usec", COL_USEC },
+	{ "THROTTLED", "throttled_usec", COL_USEC },
+	{ "MEMORY", "memory_bytes", COL_BYTES },
+	{ "PEAK", "memory_peak_bytes", COL_BYTES },
 	{ "PIDS", "pids", COL_COUNT },
 };
 
@@ -411,13 +423,17 @@ static void add_rates(json_t *rows, json_t *before, uint64_t usec)
 int cmd_top(struct args *a)
 {
 	static const struct column cols[] = {
-		{ "NAME", "name", COL_TEXT },	       { "STATE", "state", COL_TEXT },
-		{ "CPU%", "cpu", COL_TEXT },	       { "CPU", "cpu_usec", COL_USEC },
-		{ "THROTTLED", "throttled_usec", COL_USEC }, { "MEMORY", "memory_bytes", COL_BYTES },
+		{ "NAME", "name", COL_TEXT },
+		{ "STATE", "state", COL_TEXT },
+		{ "CPU%", "cpu", COL_TEXT },
+		{ "CPU", "cpu_usec", COL_USEC },
+		{ "THROTTLED", "throttled_usec", COL_USEC },
+		{ "MEMORY", "memory_bytes", COL_BYTES },
 		{ "PIDS", "pids", COL_COUNT },
 	};
 	auto_json json_t *before = NULL;
-	uint64_t delay = 2 * USEC_PER_SEC, rounds = isatty(STDOUT_FILENO) ? UINT64_MAX : 1, seen = 0;
+	uint64_t delay = 2 * USEC_PER_SEC, rounds = isatty(STDOUT_FILENO) ? UINT64_MAX : 1,
+		 seen = 0;
 
 	if ((a->value['D'] && (str_to_usec(a->value['D'], &delay) < 0 || delay < 100000)) ||
 	    (a->value['n'] && str_to_u64(a->value['n'], &rounds) < 0))

@@ -31,7 +31,8 @@ static int finish(struct args *a, const char *name, json_t *answer)
 	if (!a->value['q'])
 		printf("%s: %" JSON_INTEGER_FORMAT " files, %s\n", name,
 		       json_integer_value(json_object_get(answer, "files")),
-		       out_bytes((uint64_t)json_integer_value(json_object_get(answer, "bytes")), text));
+		       out_bytes((uint64_t)json_integer_value(json_object_get(answer, "bytes")),
+				 text));
 	return 0;
 }
 
@@ -94,19 +95,20 @@ static int build(struct args *a)
 static int list(struct args *a)
 {
 	static const struct column cols[] = {
-		{ "NAME", "name", COL_TEXT },	{ "FILES", "files", COL_COUNT },
-		{ "SIZE", "bytes", COL_BYTES }, { "AGE", "created", COL_AGE },
+		{ "NAME", "name", COL_TEXT },     { "FILES", "files", COL_COUNT },
+		{ "SIZE", "bytes", COL_BYTES },   { "AGE", "created", COL_AGE },
 		{ "SOURCE", "source", COL_TEXT }, { "GUESTS", "users", COL_COUNT },
 	};
 	auto_json json_t *params = json_object(), *answer = NULL;
 	int r = talk(a, "io.cos.Template.List", params, &answer, NULL);
 
 	if (r == 0)
-		out_rows(a, json_object_get(answer, "templates"), "templates", cols, ARRAY_SIZE(cols));
+		out_rows(a, json_object_get(answer, "templates"), "templates", cols,
+			 ARRAY_SIZE(cols));
 	return r;
 }
 
-static int delete(struct args *a)
+static int delete (struct args *a)
 {
 	int status = 0;
 
@@ -127,7 +129,9 @@ int cmd_template(struct args *a)
 	static const struct {
 		const char *name;
 		int (*fn)(struct args *a);
-	} verbs[] = { { "import", import }, { "build", build }, { "list", list }, { "delete", delete } };
+	} verbs[] = {
+		{ "import", import }, { "build", build }, { "list", list }, { "delete", delete }
+	};
 
 	for (size_t i = 0; a->argc > 0 && i < ARRAY_SIZE(verbs); i++) {
 		if (strcmp(a->argv[0], verbs[i].name) == 0)

@@ -1,9 +1,11 @@
 /* cosctl/main.c - the client's command line */
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cosctl/cosctl.h"
 #include "lib/base/own.h"
@@ -34,12 +36,23 @@ static const struct {
 	const char *shorts;
 	const char *letters;
 } short_forms[] = {
-	{ "exec", "tTu:w:e:", "xXuwE" }, { "enter", "u:", "u" },	{ "run", "dtTu:w:e:", "dxXuwE" },
-	{ "create", "u:w:e:", "uwE" },	 { "logs", "f", "l" },		{ "events", "fo:", "lo" },
-	{ "list", "qo:", "qo" },	 { "template", "qo:", "qo" },	{ "stats", "qo:", "qo" },
-	{ "kill", "s:", "s" },		 { "delete", "f", "F" },	{ "top", "d:n:", "Dn" },
-	{ "status", "o:", "o" },	 { "doctor", "o:", "o" },	{ "start", "o:", "o" },
-	{ "stop", "t:", "t" },		 { "restart", "t:", "t" },
+	{ "exec", "tTu:w:e:", "xXuwE" },
+	{ "enter", "u:", "u" },
+	{ "run", "dtTu:w:e:", "dxXuwE" },
+	{ "create", "u:w:e:", "uwE" },
+	{ "logs", "f", "l" },
+	{ "events", "fo:", "lo" },
+	{ "list", "qo:", "qo" },
+	{ "template", "qo:", "qo" },
+	{ "stats", "qo:", "qo" },
+	{ "kill", "s:", "s" },
+	{ "delete", "f", "F" },
+	{ "top", "d:n:", "Dn" },
+	{ "status", "o:", "o" },
+	{ "doctor", "o:", "o" },
+	{ "start", "o:", "o" },
+	{ "stop", "t:", "t" },
+	{ "restart", "t:", "t" },
 };
 
 static void print_plain(const char *help)
@@ -53,7 +66,8 @@ static void print_plain(const char *help)
 
 static void help_all(FILE *out)
 {
-	fputs("usage: cosctl [--socket PATH] COMMAND [OPTION...] [ARGUMENT...]\n\ncommands:\n", out);
+	fputs("usage: cosctl [--socket PATH] COMMAND [OPTION...] [ARGUMENT...]\n\ncommands:\n",
+	      out);
 	for (unsigned i = 0; i < n_commands; i++)
 		fprintf(out, "  %-11s%s\n", commands[i].name, commands[i].usage);
 	fputs("\n'cosctl COMMAND --help' tells about one; cosctl(1) about all.\n", out);
@@ -70,7 +84,8 @@ static void help_one(const struct command *c)
 
 			if (d->letter != *o)
 				continue;
-			snprintf(left, sizeof(left), "--%s%s%s", d->name, d->arg ? " " : "", d->arg ?: "");
+			snprintf(left, sizeof(left), "--%s%s%s", d->name, d->arg ? " " : "",
+				 d->arg ?: "");
 			printf("  %-26s%s\n", left, d->help);
 		}
 	}
@@ -128,7 +143,8 @@ static int take_format(struct args *a)
 	return say_usage(a, "-o takes table, json, csv or name");
 }
 
-static void short_options(const struct command *c, const char **ret_shorts, const char **ret_letters)
+static void short_options(const struct command *c, const char **ret_shorts,
+			  const char **ret_letters)
 {
 	*ret_shorts = *ret_letters = "";
 	for (size_t i = 0; i < ARRAY_SIZE(short_forms); i++) {
@@ -162,8 +178,9 @@ static unsigned long_options(const struct command *c, struct option *out)
 		const struct option_def *d = &option_defs[i];
 
 		if (strchr(c->options, d->letter))
-			out[n++] = (struct option){ d->name, d->arg ? required_argument : no_argument, NULL,
-						    256 + d->letter };
+			out[n++] =
+				(struct option){ d->name, d->arg ? required_argument : no_argument,
+						 NULL, 256 + d->letter };
 	}
 	out[n++] = (struct option){ "socket", required_argument, NULL, OPT_SOCKET };
 	out[n++] = (struct option){ "help", no_argument, NULL, OPT_HELP };
@@ -205,7 +222,8 @@ static int parse(const struct command *c, struct args *a, int argc, char **argv)
 		} else if (o == '?') {
 			return say_usage(a, "see the line above");
 		} else {
-			r = store(a, o > 256 ? (char)(o - 256) : letter_of(shorts, letters, o), optarg);
+			r = store(a, o > 256 ? (char)(o - 256) : letter_of(shorts, letters, o),
+				  optarg);
 		}
 	}
 	a->argc = argc - optind;
@@ -223,6 +241,17 @@ static const char *default_socket(void)
 										  : DEFAULT_SOCKET;
 }
 
+/* A stream that the caller has closed must not become a socket's number. */
+static void fill_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	close_p(&fd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -235,6 +264,7 @@ int main(int argc, char **argv)
 	const struct command *c;
 	int o, r;
 
+	fill_stdio();
 	signal(SIGPIPE, SIG_IGN);
 	a.socket = default_socket();
 	a.command = "";
@@ -260,8 +290,9 @@ int main(int argc, char **argv)
 	}
 	c = find_command(argv[optind]);
 	if (!c) {
-		fprintf(stderr, "cosctl: invalid request\n  why: there is no command %.80s\n"
-				"  do:  'cosctl --help' lists them\n",
+		fprintf(stderr,
+			"cosctl: invalid request\n  why: there is no command %.80s\n"
+			"  do:  'cosctl --help' lists them\n",
 			argv[optind]);
 		return EXIT_USAGE;
 	}

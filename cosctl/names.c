@@ -47,8 +47,8 @@ static int add_range(struct names *s, const char *text, struct cos_err *err)
 		return cos_fail(err, COS_E_INVALID, 0, "%.80s: a range is NAME{FIRST..LAST}", text);
 	width = (int)strlen(first);
 	for (; from <= to && r == 0; from++) {
-		if (!str_fmt(name, sizeof(name), "%.*s%0*" PRIu64 "%s", (int)(open - text), text, width,
-			     from, end + 1))
+		if (!str_fmt(name, sizeof(name), "%.*s%0*" PRIu64 "%s", (int)(open - text), text,
+			     width, from, end + 1))
 			return cos_fail(err, COS_E_INVALID, 0, "%.80s: too long", text);
 		r = add(s, name, err);
 	}
@@ -66,9 +66,10 @@ int names_expand(char *const *argv, int argc, char ***ret, unsigned *ret_n, stru
 		r = strchr(argv[i], '{') ? add_range(&s, argv[i], err) : add(&s, argv[i], err);
 		for (unsigned k = had; k < s.n && r == 0; k++) {
 			if (!str_is_name(s.v[k]))
-				r = cos_fail(err, COS_E_INVALID, 0,
-					     "\"%.80s\" is not of the form [a-z0-9][a-z0-9._-]{0,62}",
-					     str_is_text(s.v[k], 4096) ? s.v[k] : "(unprintable)");
+				r = cos_fail(
+					err, COS_E_INVALID, 0,
+					"\"%.80s\" is not of the form [a-z0-9][a-z0-9._-]{0,62}",
+					str_is_text(s.v[k], 4096) ? s.v[k] : "(unprintable)");
 		}
 	}
 	if (r < 0) {

@@ -109,11 +109,13 @@ static void print_table(const struct args *a, json_t *rows, const struct column 
 		}
 	}
 	for (unsigned c = 0; c < n && !a->value['N']; c++)
-		printf("%-*s%s", c + 1 < n ? (int)width[c] : 0, cols[c].title, c + 1 < n ? "  " : "\n");
+		printf("%-*s%s", c + 1 < n ? (int)width[c] : 0, cols[c].title,
+		       c + 1 < n ? "  " : "\n");
 	json_array_foreach(rows, i, row) {
 		for (unsigned c = 0; c < n; c++) {
 			pretty(json_object_get(row, cols[c].key), cols[c].kind, cell);
-			printf("%-*s%s", c + 1 < n ? (int)width[c] : 0, cell, c + 1 < n ? "  " : "\n");
+			printf("%-*s%s", c + 1 < n ? (int)width[c] : 0, cell,
+			       c + 1 < n ? "  " : "\n");
 		}
 	}
 	free(width);
@@ -158,7 +160,8 @@ void out_json(json_t *doc)
 	putchar('\n');
 }
 
-void out_rows(const struct args *a, json_t *rows, const char *key, const struct column *cols, unsigned n)
+void out_rows(const struct args *a, json_t *rows, const char *key, const struct column *cols,
+	      unsigned n)
 {
 	auto_json json_t *kept = json_array();
 	json_t *row;

@@ -18,7 +18,8 @@
 
 #define CHUNK  65536
 #define DETACH 0x1d /* ^] */
-#define DRAIN_READS 256
+#define EOT    0x04 /* ^D */
+#define DRAINS 256
 
 struct flow {
 	struct pump *p;
@@ -126,6 +127,11 @@ static void take_signals(struct flow *f)
 
 static void close_input(struct flow *f)
 {
+	/* A terminal cannot be closed on one side only: its reader is told as by a user at the
+	 * keyboard. */
+	if (!f->in_closed && !f->p->tty && !f->p->escape && f->p->to_guest >= 0 &&
+	    f->p->to_guest == f->p->from_guest)
+		f->in[f->n_in++] = EOT;
 	f->in_closed = true;
 	if (!f->p->tty && f->n_in == 0 && f->p->to_guest != f->p->from_guest)
 		close_p(&f->p->to_guest);
@@ -154,7 +160,8 @@ static void take_input(struct flow *f)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n < 0)
-		fprintf(stderr, "cosctl: standard input cannot be read: %s\n", strerrordesc_np(errno));
+		fprintf(stderr, "cosctl: standard input cannot be read: %s\n",
+			strerrordesc_np(errno));
 	if (n <= 0) {
 		close_input(f);
 		return;
@@ -249,8 +256,8 @@ static void wait_once(struct flow *f)
 		take_answer(f);
 }
 
-/* What the guest wrote before it ended is still in the pipes, which hold no more than this; more may come
- * from processes that it left behind, without end, and is not waited for. */
+/* What the guest wrote before it ended is still in the pipes, which hold no more than this; more
+ * may come from processes that it left behind, without end, and is not waited for. */
 static void drain(struct pump *p)
 {
 	int *const from[] = { &p->from_guest, &p->from_guest_err };
@@ -258,7 +265,7 @@ static void drain(struct pump *p)
 	for (int i = 0; i < 2; i++) {
 		struct pollfd fd = { *from[i], POLLIN, 0 };
 
-		for (int n = 0; n < DRAIN_READS && *from[i] >= 0 && poll(&fd, 1, 0) > 0; n++) {
+		for (int n = 0; n < DRAINS && *from[i] >= 0 && poll(&fd, 1, 0) > 0; n++) {
 			if (!copy_out(*from[i], i + 1))
 				break;
 		}

@@ -16,7 +16,8 @@ int say_error(const struct args *a, const char *object, const struct cos_err *er
 	if (err->what[0] && strncmp(err->what, own, strlen(own)) == 0)
 		fprintf(stderr, "cosctl: %s: %s\n", err->what, def->title);
 	else
-		fprintf(stderr, "cosctl: %s: %s%s%s\n", own, err->what, err->what[0] ? ": " : "", def->title);
+		fprintf(stderr, "cosctl: %s: %s%s%s\n", own, err->what, err->what[0] ? ": " : "",
+			def->title);
 	fprintf(stderr, "  why: %s\n  do:  %s\n", err->why, cos_err_todo(err));
 	return def->exit_status;
 }
@@ -30,7 +31,7 @@ int say_error_125(const struct args *a, const char *object, const struct cos_err
 
 int say_usage(const struct args *a, const char *why)
 {
-	fprintf(stderr, "cosctl: %s: %s\n  why: %s\n  do:  'cosctl %s --help' tells how\n", a->command,
-		cos_err_defs[COS_E_INVALID].title, why, a->command);
+	fprintf(stderr, "cosctl: %s: %s\n  why: %s\n  do:  'cosctl %s --help' tells how\n",
+		a->command, cos_err_defs[COS_E_INVALID].title, why, a->command);
 	return EXIT_USAGE;
 }

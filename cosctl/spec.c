@@ -63,7 +63,8 @@ int env_from_args(const struct args *a, json_t *obj, struct cos_err *err)
 	return 0;
 }
 
-/* Paths on the command line are the user's, relative to where they are; the daemon wants them whole. */
+/* Paths on the command line are the user's, relative to where they are; the daemon wants them
+ * whole. */
 static json_t *absolute(const char *path)
 {
 	auto_free char *full = realpath(path, NULL);
@@ -74,13 +75,15 @@ static json_t *absolute(const char *path)
 static int add_bind(json_t *spec, const char *text, struct cos_err *err)
 {
 	auto_free char *copy = strdup(text);
-	char *target = copy ? strchr(copy, ':') : NULL, *mode = target ? strchr(target + 1, ':') : NULL;
+	char *target = copy ? strchr(copy, ':') : NULL,
+	     *mode = target ? strchr(target + 1, ':') : NULL;
 	json_t *binds = json_object_get(spec, "binds"), *one;
 
 	if (mode)
 		*mode++ = '\0';
 	if (!target || (mode && strcmp(mode, "ro") != 0 && strcmp(mode, "rw") != 0))
-		return cos_fail(err, COS_E_INVALID, 0, "--bind takes SOURCE:TARGET[:ro], not %.80s", text);
+		return cos_fail(err, COS_E_INVALID, 0, "--bind takes SOURCE:TARGET[:ro], not %.80s",
+				text);
 	*target++ = '\0';
 	if (!binds) {
 		binds = json_array();
@@ -119,7 +122,10 @@ static int add_options(struct args *a, json_t *spec, struct cos_err *err)
 	static const struct {
 		char letter;
 		const char *key;
-	} plain[] = { { 'T', "template" }, { 'y', "type" }, { 'u', "user" }, { 'w', "cwd" },
+	} plain[] = { { 'T', "template" },
+		      { 'y', "type" },
+		      { 'u', "user" },
+		      { 'w', "cwd" },
 		      { 'H', "hostname" } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
@@ -188,7 +194,8 @@ static int name_of_file(json_t *spec, char ***ret, unsigned *ret_n, struct cos_e
 	return names_expand(&name, 1, ret, ret_n, err);
 }
 
-int spec_from_args(struct args *a, json_t **ret, char ***ret_names, unsigned *ret_n, struct cos_err *err)
+int spec_from_args(struct args *a, json_t **ret, char ***ret_names, unsigned *ret_n,
+		   struct cos_err *err)
 {
 	auto_json json_t *spec = NULL;
 	auto_free char **words = calloc((size_t)a->argc + 1, sizeof(*words));

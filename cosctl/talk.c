@@ -97,8 +97,8 @@ static unsigned fill(const struct args *a, struct slot *slots, unsigned n, const
 	return busy;
 }
 
-int talk_each(const struct args *a, const char *method, json_t *params, char **names, unsigned count,
-	      bool print_answers)
+int talk_each(const struct args *a, const char *method, json_t *params, char **names,
+	      unsigned count, bool print_answers)
 {
 	struct slot slots[PARALLEL_MAX] = { 0 };
 	struct pollfd fds[PARALLEL_MAX];

@@ -158,7 +158,7 @@ static int check_writable(int mnt)
 
 	if (fd < 0)
 		return -errno;
-	return faccessat(fd, ".", W_OK, AT_EACCESS) < 0 && errno == EROFS ? -EROFS : 0;
+	return faccessat(fd, ".", W_OK, AT_EACCESS) < 0 && errno != EACCES ? -errno : 0;
 }
 
 static int make_overlay(const struct cowfs_mount *m, const struct layers *l, unsigned features,
@@ -200,11 +200,12 @@ static int make_mapped(const struct cowfs_mount *m, const struct layers *l, unsi
 	return r;
 }
 
-/* In a child with a mount namespace of its own: attaches the layers below a tmpfs and names them.
- */
-static int attach_layers(int scratch, const struct layers *l)
+/* In a child with a mount namespace of its own: attaches the layers below a tmpfs and names them. A
+ * descriptor of the daemon's lies in the daemon's namespace, where this process may mount nothing any
+ * more: the place is one that was opened after the change. */
+static int attach_layers(const struct layers *l)
 {
-	auto_close int tmp = -1;
+	auto_close int tmp = -1, top = -1;
 	int r;
 
 	if (unshare(CLONE_NEWNS) < 0)
@@ -215,7 +216,8 @@ static int attach_layers(int scratch, const struct layers *l)
 	tmp = mnt_new("tmpfs", NULL, 0);
 	if (tmp < 0)
 		return tmp;
-	r = mnt_attach(tmp, scratch);
+	top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = top < 0 ? -errno : mnt_attach(tmp, top);
 	for (unsigned i = 0; i < l->n && r == 0; i++) {
 		char name[16];
 		auto_close int at = -1;
@@ -231,7 +233,7 @@ static int by_name_child(int sock, const struct cowfs_mount *m, const struct lay
 			 unsigned features)
 {
 	struct cos_err err = { 0 };
-	int mnt, r = attach_layers(m->home, l);
+	int mnt, r = attach_layers(l);
 
 	if (r < 0)
 		mnt = cos_fail(&err, COS_E_KERNEL, -r, "attach layers");

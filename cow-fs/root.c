@@ -106,16 +106,18 @@ static int publish(const struct cowfs *c, const char *guest, const char *text,
 	if (r < 0)
 		return r;
 	home = io_dir_at(c->tmp, tmp, 0700);
-	if (home < 0)
-		return home;
-	r = fill(home, text, top, durable);
+	r = home < 0 ? home : fill(home, text, top, durable);
 	if (r == 0 && renameat2(c->tmp, tmp, c->guests, guest, RENAME_NOREPLACE) < 0)
 		r = -errno;
 	if (r < 0) {
 		cowfs_retire(c, c->tmp, tmp);
 		return r;
 	}
-	return durable && (fsync(home) < 0 || fsync(c->guests) < 0) ? -errno : 0;
+	if (!durable || (fsync(home) == 0 && fsync(c->guests) == 0))
+		return 0;
+	r = -errno;
+	cowfs_retire(c, c->guests, guest);
+	return r;
 }
 
 static int make_locked(const struct cowfs *c, const char *guest, const struct cowfs_source *from,

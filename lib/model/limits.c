@@ -53,18 +53,21 @@ static int fmt_weight(char *buf, size_t size, uint64_t v, enum cg_version ver)
 }
 
 const struct limit_def limit_defs[LIMIT__N] = {
-#define X(id, n, u, lo, hi, def, own, c, f1, f2, fn, h)                                                 \
+#define X(id, n, u, lo, hi, def, own, c, f1, f2, fn, h)                                            \
 	[LIMIT_##id] = { n,  UNIT_##u, lo, hi, def, own, CTL_##c, { [CG_V1] = f1, [CG_V2] = f2 },  \
 			 fn, -1,       h },
 	COS_CG_LIMITS(X)
 #undef X
 #define X(id, n, u, res, h)                                                                        \
-	[LIMIT_##id] = {                                                                           \
-		.name = n, .unit = UNIT_##u, .min = 0, .max = 1ULL << 62, .dflt = LIMIT_MAX,       \
-		.kernel = LIMIT_MAX,                                                               \
-		.resource = res, .help = h                                                         \
-	},
-	COS_RLIMITS(X)
+	[LIMIT_##id] = { .name = n,                                                                \
+			 .unit = UNIT_##u,                                                         \
+			 .min = 0,                                                                 \
+			 .max = 1ULL << 62,                                                        \
+			 .dflt = LIMIT_MAX,                                                        \
+			 .kernel = LIMIT_MAX,                                                      \
+			 .resource = res,                                                          \
+			 .help = h },
+		COS_RLIMITS(X)
 #undef X
 };
 
@@ -110,8 +113,7 @@ char *limit_range(enum limit_id id, char *buf)
 	char lo[32], hi[32];
 
 	snprintf(buf, 80, "%s..%s%s", limit_print(id, limit_defs[id].min, lo),
-		 limit_print(id, limit_defs[id].max, hi),
-		 id == LIMIT_CPU_SHARE ? "" : ", max");
+		 limit_print(id, limit_defs[id].max, hi), id == LIMIT_CPU_SHARE ? "" : ", max");
 	return buf;
 }
 
@@ -176,7 +178,8 @@ int limits_parse(struct limits *l, json_t *obj, const char *at, struct cos_err *
 		char path[200];
 		int r;
 
-		str_fmt(path, sizeof(path), "%s/%s", at, str_is_text(key, 64) ? key : "(unprintable)");
+		str_fmt(path, sizeof(path), "%s/%s", at,
+			str_is_text(key, 64) ? key : "(unprintable)");
 		if (id == LIMIT__N)
 			return jsonx_bad(err, path, "unknown limit");
 		r = parse_one(l, id, v, path, err);

@@ -103,7 +103,8 @@ static int need_array(json_t *v, size_t max, const char *at, struct cos_err *err
 	if (!json_is_array(v))
 		return jsonx_bad(err, at, "not an array");
 	if (json_array_size(v) > max)
-		return jsonx_bad(err, at, "has %zu elements, more than %zu", json_array_size(v), max);
+		return jsonx_bad(err, at, "has %zu elements, more than %zu", json_array_size(v),
+				 max);
 	return 0;
 }
 
@@ -213,7 +214,8 @@ static int parse_timezone(json_t *v, const char *at, void *to, struct cos_err *e
 
 	if (r < 0)
 		return r;
-	n = strspn(s->timezone, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-_/");
+	n = strspn(s->timezone,
+		   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-_/");
 	if (s->timezone[n] || s->timezone[0] == '/')
 		return jsonx_bad(err, at, "\"%s\" is not the name of a time zone", s->timezone);
 	return 0;
@@ -317,7 +319,8 @@ static int check_paths(json_t *v, const char *at, struct cos_err *err)
 		r = need_absolute(e, at, &t, err);
 		if (r < 0)
 			return r;
-		if ((strncmp(t, "/proc/", 6) != 0 && strncmp(t, "/sys/", 5) != 0) || strstr(t, ".."))
+		if ((strncmp(t, "/proc/", 6) != 0 && strncmp(t, "/sys/", 5) != 0) ||
+		    strstr(t, ".."))
 			return jsonx_bad(err, at, "\"%s\" is not below /proc or /sys", t);
 	}
 	return 0;
@@ -335,7 +338,7 @@ static int parse_readonly_paths(json_t *v, const char *at, void *to, struct cos_
 	return check_paths(v, at, err);
 }
 
-#define FN(fn)	      .type = JSONX_FN, .parse = fn
+#define FN(fn)        .type = JSONX_FN, .parse = fn
 #define T_NAME(m)     FN(parse_name)
 #define T_TYPE(m)     FN(parse_type)
 #define T_TEMPLATE(m) FN(parse_template)
@@ -452,13 +455,16 @@ static json_t *value_of(enum spec_cli cli, const char *value)
 	case CLI_TEXT:
 		return json_string(value);
 	case CLI_BOOL:
-		if (strcmp(value, "true") == 0 || strcmp(value, "yes") == 0 || strcmp(value, "1") == 0)
+		if (strcmp(value, "true") == 0 || strcmp(value, "yes") == 0 ||
+		    strcmp(value, "1") == 0)
 			return json_true();
-		if (strcmp(value, "false") == 0 || strcmp(value, "no") == 0 || strcmp(value, "0") == 0)
+		if (strcmp(value, "false") == 0 || strcmp(value, "no") == 0 ||
+		    strcmp(value, "0") == 0)
 			return json_false();
 		return NULL;
 	case CLI_NUMBER:
-		return str_to_u64(value, &n) == 0 && n <= INT64_MAX ? json_integer((json_int_t)n) : NULL;
+		return str_to_u64(value, &n) == 0 && n <= INT64_MAX ? json_integer((json_int_t)n)
+								    : NULL;
 	case CLI_TIME:
 		if (str_to_usec(value, &n) < 0 || n % 1000000)
 			return NULL;
@@ -511,7 +517,8 @@ int spec_set_text(json_t *doc, const char *key, const char *value, struct cos_er
 		return cos_fail(err, COS_E_INVALID, 0, "%s: \"%.60s\" is not %s", key,
 				str_is_text(value, SPEC_BYTES_MAX) ? value : "(unprintable)",
 				form[k->cli]);
-	return json_object_set_new(doc, key, v) < 0 ? cos_fail(err, COS_E_KERNEL, ENOMEM, "%s", key) : 0;
+	return json_object_set_new(doc, key, v) < 0 ? cos_fail(err, COS_E_KERNEL, ENOMEM, "%s", key)
+						    : 0;
 }
 
 int signal_from_text(const char *s)
@@ -525,7 +532,8 @@ int signal_from_text(const char *s)
 	if (strncmp(s, "RTMIN", 5) == 0) {
 		if (s[5] == '\0')
 			return SIGRTMIN;
-		return s[5] == '+' && str_to_u64(s + 6, &n) == 0 && n <= 30 ? SIGRTMIN + (int)n : -EINVAL;
+		return s[5] == '+' && str_to_u64(s + 6, &n) == 0 && n <= 30 ? SIGRTMIN + (int)n
+									    : -EINVAL;
 	}
 	for (int sig = 1; sig < 32; sig++) {
 		const char *name = sigabbrev_np(sig);

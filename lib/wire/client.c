@@ -63,9 +63,8 @@ int client_send(struct client *c, const char *method, json_t *params, bool more,
 
 static void copy_text(char *to, size_t size, json_t *params, const char *key)
 {
-	const char *s = json_string_value(json_object_get(params, key));
-
-	str_fmt(to, size, "%s", s && str_is_text(s, SIZE_MAX) ? s : "");
+	str_fmt(to, size, "%s", json_string_value(json_object_get(params, key)) ?: "");
+	str_make_text(to); /* also where it was cut */
 }
 
 static int take_error(const char *name, json_t *params, struct cos_err *err)
@@ -83,6 +82,7 @@ static int take_error(const char *name, json_t *params, struct cos_err *err)
 	copy_text(err->todo, sizeof(err->todo), params, "todo");
 	if (!err->why[0])
 		str_fmt(err->why, sizeof(err->why), "%s", name);
+	str_make_text(err->why);
 	return -(err->sys > 0 ? err->sys : cos_err_defs[err->code].no);
 }
 
@@ -98,7 +98,8 @@ int client_recv(struct client *c, json_t **ret_params, struct cos_err *err)
 		ssize_t n = frame_read(&c->in, c->sock, 0);
 
 		if (n == 0 || n == -ECONNRESET)
-			return cos_fail(err, COS_E_UNREACHABLE, 0, "the daemon closed the connection");
+			return cos_fail(err, COS_E_UNREACHABLE, 0,
+					"the daemon closed the connection");
 		if (n < 0)
 			return cos_fail(err, COS_E_UNREACHABLE, (int)-n, "receive from the daemon");
 	}

@@ -70,7 +70,8 @@ ssize_t frame_read(struct frame_in *f, int sock, int flags)
 
 const char *frame_peek(struct frame_in *f, size_t *ret_len)
 {
-	char *end = f->have > f->scanned ? memchr(f->buf + f->scanned, '\0', f->have - f->scanned) : NULL;
+	char *end = f->have > f->scanned ? memchr(f->buf + f->scanned, '\0', f->have - f->scanned)
+					 : NULL;
 
 	if (!end) {
 		f->scanned = f->have;

@@ -66,8 +66,8 @@ char *idl_text(const char *interface)
 		if (!found)
 			fprintf(out, "interface %s\n\n", interface);
 		found = true;
-		fprintf(out, "# %s\nmethod %s(%s) -> (%s)\n\n", rows[i].help, rows[i].name, rows[i].in,
-			rows[i].out);
+		fprintf(out, "# %s\nmethod %s(%s) -> (%s)\n\n", rows[i].help, rows[i].name,
+			rows[i].in, rows[i].out);
 	}
 	if (found && strncmp(interface, "io.cos.", 7) == 0)
 		print_errors(out);
