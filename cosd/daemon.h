@@ -40,7 +40,7 @@ struct daemon {
 	struct loop_source signals, listeners[2], keeper;
 	struct cowfs cow;
 	struct launch_host host;
-	struct list guests; /* struct guest.link, by creation */
+	struct list guests; /* struct guest.link, by name */
 	unsigned n_guests;
 	uint8_t *slots;	    /* id_count bits of which are used */
 	struct list rules;  /* struct rules_entry, profile.c */

@@ -40,6 +40,16 @@ int guest_need(struct daemon *d, const char *name, struct guest **ret, struct co
 	return 0;
 }
 
+/* The guest before which NAME comes: the list is kept in the order of names. Most are the last. */
+static struct list *place_of(struct daemon *d, const char *name)
+{
+	struct list *p = d->guests.prev;
+
+	while (p != &d->guests && strcmp(list_entry(p, struct guest, link)->name, name) > 0)
+		p = p->prev;
+	return p->next;
+}
+
 struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct cos_err *err)
 {
 	struct guest *g = calloc(1, sizeof(*g));
@@ -57,7 +67,7 @@ struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct
 	g->slot = g->pidfd = g->console = g->view = -1;
 	g->status = STATUS_NONE;
 	list_init(&g->waiters);
-	list_add_tail(&d->guests, &g->link);
+	list_add_tail(place_of(d, g->name), &g->link);
 	d->n_guests++;
 	*spec = (struct spec){ 0 };
 	return g;

@@ -13,12 +13,14 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <linux/sched.h>
 
 #include "cosd/keep.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 #include "lib/kern/proc.h"
 
 #define ITEMS_MAX 65536
@@ -106,18 +108,19 @@ static int exec_self(const struct keep_args *a, const char *role, int state)
 	return -errno;
 }
 
-int keep_become(const struct keep_args *a, const struct keep_item *items, unsigned n)
+int keep_become(const struct keep_args *a, const struct keep_item *items, unsigned n, bool holder)
 {
 	int state = write_state(a, items, n, -1);
 
 	if (state < 0)
 		return state;
-	inherit(a);
+	if (!holder) /* a holder must not keep the next daemon from what the locks stand for */
+		inherit(a);
 	for (unsigned i = 0; i < n; i++) {
 		keep_over_exec(items[i].pidfd);
 		keep_over_exec(items[i].console);
 	}
-	return exec_self(a, "--keeper", state);
+	return exec_self(a, holder ? "--holder" : "--keeper", state);
 }
 
 pid_t keep_start_worker(const struct keep_args *a, int *ret_link, struct cos_err *err)
@@ -218,4 +221,55 @@ int keep_restore(int fd, struct keep_args *a, struct keep_item **ret_items, unsi
 	*ret_items = items;
 	*ret_n = h.n;
 	return h.link;
+}
+
+int keep_recv_items(int sock, struct keep_item **ret_items, unsigned *ret_n)
+{
+	struct keep_item *items = NULL;
+	unsigned n = 0;
+
+	for (;;) {
+		int fds[2] = { -1, -1 };
+		unsigned n_fds = 2;
+		struct keep_msg m;
+		ssize_t got = io_recv_fds(sock, &m, sizeof(m), fds, &n_fds, 0);
+		struct keep_item *more;
+
+		if (got == sizeof(m) && m.op == KEEP_END)
+			break;
+		if (got == sizeof(m) && m.op != KEEP_ITEM) /* an exit that is in the list as well */
+			continue;
+		more = got == sizeof(m) ? realloc(items, (n + 1) * sizeof(*items)) : NULL;
+		if (!more) {
+			while (n > 0) {
+				close_p(&items[--n].pidfd);
+				close_p(&items[n].console);
+			}
+			free(items);
+			return got == sizeof(m) ? -ENOMEM : got < 0 ? (int)got : -ECONNRESET;
+		}
+		items = more;
+		items[n++] = (struct keep_item){ m, fds[0], fds[1] };
+	}
+	*ret_items = items;
+	*ret_n = n;
+	return 0;
+}
+
+int keep_take_over(const struct keep_args *a, struct keep_item **ret_items, unsigned *ret_n,
+		   struct cos_err *err)
+{
+	auto_close int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int r;
+
+	*ret_items = NULL;
+	*ret_n = 0;
+	if (sock < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "socket");
+	if (!str_fmt(sa.sun_path, sizeof(sa.sun_path), "%s/hold.sock", a->runtime_dir) ||
+	    connect(sock, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return 0;
+	r = keep_recv_items(sock, ret_items, ret_n);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "take over from the holder") : 0;
 }

@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,10 +69,12 @@ static struct kept *find(struct keeper *k, uint32_t slot)
 
 static int tell(struct keeper *k, const struct keep_msg *m, const int *fds, unsigned n)
 {
-	if (k->link.fd < 0)
+	if (k->link.fd < 0 || k->args->holding)
 		return -ENOTCONN;
 	return (int)io_send_fds(k->link.fd, m, sizeof(*m), fds, n, MSG_DONTWAIT);
 }
+
+static bool any_lives(const struct keeper *k);
 
 static void tell_exit(struct kept *e)
 {
@@ -78,7 +82,9 @@ static void tell_exit(struct kept *e)
 
 	m.op = KEEP_EXIT;
 	e->told = tell(e->k, &m, NULL, 0) > 0;
-	if (!e->told && e->k->link.fd >= 0) /* its queue is full: later */
+	if (e->k->args->holding && !any_lives(e->k))
+		e->k->loop.stop = true;
+	else if (!e->told && e->k->link.fd >= 0 && !e->k->args->holding) /* its queue is full */
 		loop_timer_set(&e->k->loop, &e->retry, RETRY_USEC);
 }
 
@@ -156,7 +162,7 @@ static void del(struct kept *e)
 	loop_timer_set(&e->k->loop, &e->retry, 0);
 }
 
-static void send_list(struct keeper *k)
+static void send_list(struct keeper *k, int sock)
 {
 	struct keep_msg end = { .op = KEEP_END };
 	struct list *p;
@@ -168,10 +174,10 @@ static void send_list(struct keeper *k)
 
 		m.op = KEEP_ITEM;
 		e->told = e->m.ended;
-		if (io_send_fds(k->link.fd, &m, sizeof(m), fds, e->console.open ? 2 : 1, 0) < 0)
+		if (io_send_fds(sock, &m, sizeof(m), fds, e->console.open ? 2 : 1, 0) < 0)
 			return;
 	}
-	io_send_fds(k->link.fd, &end, sizeof(end), NULL, 0, 0);
+	io_send_fds(sock, &end, sizeof(end), NULL, 0, 0);
 }
 
 static void stop(struct keeper *k)
@@ -217,7 +223,7 @@ static void serve(struct keeper *k, const struct keep_msg *m, int *fds, unsigned
 			console_view(&e->console, take_fd(fds[0]));
 		break;
 	case KEEP_LIST:
-		send_list(k);
+		send_list(k, k->link.fd);
 		break;
 	case KEEP_READY:
 		notify_ready();
@@ -396,19 +402,12 @@ static int watch_signals(struct keeper *k, struct cos_err *err)
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "watch signals") : 0;
 }
 
-/* The program on the disk, with all that is held: an upgrade, or a worker that takes the keeper's
- * place. */
-static void become_again(struct keeper *k)
+static struct keep_item *items_of(struct keeper *k, unsigned *ret_n)
 {
 	struct keep_item *items;
 	unsigned n = 0;
 	struct list *p;
 
-	k->upgrade = true;
-	if (k->worker > 0) {
-		kill(k->worker, SIGKILL); /* may be killed at any instruction, and so is */
-		waitpid(k->worker, NULL, 0);
-	}
 	list_for_each(p, &k->kept)
 		n++;
 	items = calloc(n + 1, sizeof(*items));
@@ -416,12 +415,93 @@ static void become_again(struct keeper *k)
 	list_for_each(p, &k->kept) {
 		struct kept *e = list_entry(p, struct kept, link);
 
+		if (!items)
+			break;
 		items[n].m = e->m;
 		items[n].pidfd = e->pidfd;
 		items[n++].console = e->console.open ? e->console.master : -1;
 	}
+	*ret_n = n;
+	return items;
+}
+
+static bool any_lives(const struct keeper *k)
+{
+	struct list *p;
+
+	list_for_each(p, &k->kept) {
+		if (!list_entry(p, struct kept, link)->m.ended)
+			return true;
+	}
+	return false;
+}
+
+/* --- holding: no worker, until the next daemon comes --- */
+
+static void hold_ready(struct loop_source *s, uint32_t events)
+{
+	struct keeper *k = container_of(s, struct keeper, link);
+	auto_close int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
+
+	(void)events;
+	if (fd < 0)
+		return;
+	send_list(k, fd);
+	k->loop.stop = true; /* what was sent lives on in the other process */
+}
+
+static int hold_listen(struct keeper *k, struct cos_err *err)
+{
+	auto_close int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int r = 0;
+
+	str_fmt(sa.sun_path, sizeof(sa.sun_path), "%s/hold.sock", k->args->runtime_dir);
+	unlink(sa.sun_path);
+	umask(0177);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, 1) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "listen at %s", sa.sun_path);
+	k->link = (struct loop_source){ .fd = take_fd(fd), .ready = hold_ready };
+	r = loop_add(&k->loop, &k->link, EPOLLIN);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "watch %s", sa.sun_path) : 0;
+}
+
+/* A process of its own takes what is held; this one, which somebody waits for, can end. */
+static bool leave_holder(struct keeper *k)
+{
+	unsigned n;
+	struct keep_item *items;
+	pid_t pid;
+
+	if (k->args->holding || !any_lives(k) || !(items = items_of(k, &n)))
+		return false;
+	pid = fork();
+	if (pid == 0) {
+		setsid();
+		keep_become(k->args, items, n, true);
+		_exit(1);
+	}
+	free(items);
+	if (pid > 0)
+		log_say(LOG_INFO, "process %d holds %u guests for the next cosd", (int)pid, n);
+	return pid > 0;
+}
+
+/* The program on the disk, with all that is held: an upgrade, or a worker that takes the keeper's
+ * place. */
+static void become_again(struct keeper *k)
+{
+	struct keep_item *items;
+	unsigned n;
+
+	k->upgrade = true;
+	if (k->worker > 0) {
+		kill(k->worker, SIGKILL); /* may be killed at any instruction, and so is */
+		waitpid(k->worker, NULL, 0);
+	}
+	items = items_of(k, &n);
 	log_say(LOG_INFO, "the keeper executes %s", k->args->exe);
-	keep_become(k->args, items, n);
+	keep_become(k->args, items, n, false);
 	log_say(LOG_ERROR, "execute %s: %s: going on with the old program", k->args->exe,
 		strerrorname_np(errno));
 	free(items);
@@ -431,6 +511,12 @@ static void become_again(struct keeper *k)
 
 static void finish(struct keeper *k)
 {
+	bool held = leave_holder(k);
+
+	if (k->args->holding) {
+		unlinkat(k->runtime, "hold.sock", 0);
+		return;
+	}
 	unlinkat(k->runtime, "keep.pid", 0);
 	unlinkat(k->runtime, "cosd.pid", 0);
 	unlinkat(k->runtime, "cosd.sock", 0);
@@ -438,9 +524,12 @@ static void finish(struct keeper *k)
 	while (!list_is_empty(&k->kept))
 		del(list_entry(k->kept.next, struct kept, link));
 	close_p(&k->logs);
-	if (k->args->state_mounted && umount2(k->args->state_dir, UMOUNT_NOFOLLOW) < 0)
-		log_say(LOG_INFO, "%s stays mounted: %s", k->args->state_dir,
-			strerrorname_np(errno));
+	if (held || !k->args->state_mounted)
+		return;
+	if (umount2(k->args->state_dir, UMOUNT_NOFOLLOW) < 0)
+		log_say(LOG_INFO, "%s stays mounted: %s", k->args->state_dir, strerrorname_np(errno));
+	else
+		unlinkat(k->runtime, KEEP_STATE_MOUNT, 0);
 }
 
 int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned n)
@@ -470,13 +559,18 @@ int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned 
 		log_say(LOG_ERROR, "keeper: %s", err.why);
 		return 1;
 	}
-	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	io_replace_at(k.runtime, "keep.pid", pid, strlen(pid), 0644, false);
-	notify_main_pid();
+	if (!a->holding) {
+		snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+		io_replace_at(k.runtime, "keep.pid", pid, strlen(pid), 0644, false);
+		notify_main_pid();
+	}
 	for (unsigned i = 0; i < n; i++)
 		add(&k, &items[i].m, items[i].pidfd, items[i].console);
 	reap(&k); /* children that ended while this process became the keeper */
-	start_worker(&k);
+	if (!a->holding)
+		start_worker(&k);
+	else if (hold_listen(&k, &err) < 0)
+		log_say(LOG_ERROR, "holder: %s", err.why);
 	r = loop_run(&k.loop);
 	finish(&k);
 	return r < 0;

@@ -3,7 +3,11 @@
  * It is parent and subreaper of the worker, holds each guest's pidfd and console, writes the console
  * logs, feeds viewers, remembers how guests ended, and starts the worker again when that dies. It knows
  * nothing of specifications, networks or clients. If the keeper is lost instead, the worker becomes the
- * keeper by executing the same program with what both of them held (keep_become()). */
+ * keeper by executing the same program with what both of them held (keep_become()).
+ *
+ * When the daemon is stopped while guests run, a holder stays: a keeper without a worker, which goes on
+ * draining consoles and waiting for ends, and hands all over to the next daemon through R/hold.sock. It
+ * ends by itself when no guest lives any more. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,6 +15,9 @@
 #include <sys/types.h>
 
 #include "lib/base/err.h"
+
+/* Below the runtime directory: the state directory's mount was made by cosd, which takes it away again. */
+#define KEEP_STATE_MOUNT "state-mount"
 
 /* What keeper and worker were started with; strings live as long as the process. */
 struct keep_args {
@@ -22,6 +29,7 @@ struct keep_args {
 	uint32_t id_base, id_count;
 	bool state_mounted; /* the state directory's mount is ours */
 	bool kill_points;   /* for tests; see points.h */
+	bool holding;	    /* this process is a holder */
 };
 
 /* Messages between keeper and worker: SOCK_SEQPACKET, one struct a packet. Both come from one binary. */
@@ -55,8 +63,14 @@ struct keep_item {
  * worker held; the descriptors become the keeper's. */
 int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned n);
 
-/* Executes the program in place as a keeper that takes over ITEMS. Returns only on failure. */
-int keep_become(const struct keep_args *a, const struct keep_item *items, unsigned n);
+/* Executes the program in place as a keeper, or as a holder, that takes over ITEMS. Returns only on
+ * failure. */
+int keep_become(const struct keep_args *a, const struct keep_item *items, unsigned n, bool holder);
+/* What a holder of this runtime directory has; nothing if there is none. The descriptors are the caller's. */
+int keep_take_over(const struct keep_args *a, struct keep_item **ret_items, unsigned *ret_n,
+		   struct cos_err *err);
+/* All items that come over SOCK until the end of the list. */
+int keep_recv_items(int sock, struct keep_item **ret_items, unsigned *ret_n);
 /* The other side: what keep_become() handed over through descriptor FD. */
 int keep_restore(int fd, struct keep_args *a, struct keep_item **ret_items, unsigned *ret_n,
 		 struct cos_err *err);

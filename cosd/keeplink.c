@@ -61,40 +61,11 @@ void keeplink_stop(struct daemon *d)
 
 int keeplink_list(struct daemon *d, struct keep_item **ret, unsigned *ret_n, struct cos_err *err)
 {
-	struct keep_item *items = NULL;
-	unsigned n = 0;
 	int r = say(d, &(struct keep_msg){ .op = KEEP_LIST }, NULL, 0);
 
-	while (r == 0) {
-		int fds[2] = { -1, -1 };
-		unsigned n_fds = 2;
-		struct keep_msg m;
-		ssize_t got = io_recv_fds(d->keeper.fd, &m, sizeof(m), fds, &n_fds, 0);
-		struct keep_item *more;
-
-		if (got != sizeof(m)) {
-			r = got < 0 ? (int)got : -ECONNRESET;
-			break;
-		}
-		if (m.op == KEEP_END)
-			break;
-		if (m.op != KEEP_ITEM) /* an exit that is in the list as well */
-			continue;
-		more = realloc(items, (n + 1) * sizeof(*items));
-		if (!more) {
-			r = -ENOMEM;
-			break;
-		}
-		items = more;
-		items[n++] = (struct keep_item){ m, fds[0], fds[1] };
-	}
-	if (r < 0) {
-		free(items);
-		return cos_fail(err, COS_E_KERNEL, -r, "ask the keeper what it holds");
-	}
-	*ret = items;
-	*ret_n = n;
-	return 0;
+	if (r == 0)
+		r = keep_recv_items(d->keeper.fd, ret, ret_n);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "ask the keeper what it holds") : 0;
 }
 
 /* The keeper is lost: this process takes its place, with the consoles and processes that it holds.
@@ -118,7 +89,7 @@ static void replace_keeper(struct daemon *d)
 		items[n].pidfd = g->pidfd;
 		items[n++].console = g->console;
 	}
-	keep_become(d->args, items, n);
+	keep_become(d->args, items, n, false);
 	log_say(LOG_ERROR, "execute %s: %s", d->args->exe, strerrorname_np(errno));
 	_exit(1);
 }

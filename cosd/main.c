@@ -80,15 +80,20 @@ static int make_dir(const char *path, mode_t mode, struct cos_err *err)
 static int mount_state(struct keep_args *a, struct cos_err *err)
 {
 	auto_close int dir = open(a->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC), mnt = -1;
+	auto_close int run = open(a->runtime_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct statvfs s;
 	int r;
 
-	if (dir < 0 || chmod(a->state_dir, 0700) < 0 || statvfs(a->state_dir, &s) < 0)
+	if (dir < 0 || run < 0 || chmod(a->state_dir, 0700) < 0 || statvfs(a->state_dir, &s) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "open %s", a->state_dir);
-	if ((s.f_flag & ST_NOSUID) && (s.f_flag & ST_NODEV))
+	if ((s.f_flag & ST_NOSUID) && (s.f_flag & ST_NODEV)) {
+		a->state_mounted = faccessat(run, KEEP_STATE_MOUNT, F_OK, 0) == 0;
 		return 0;
+	}
 	mnt = mnt_clone(dir, "", true);
 	r = mnt < 0 ? mnt : mnt_attr(mnt, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0, false);
+	if (r == 0) /* first, so that a mount of ours is never taken for somebody else's */
+		r = io_replace_at(run, KEEP_STATE_MOUNT, "", 0, 0600, false);
 	if (r == 0)
 		r = mnt_attach(mnt, dir);
 	if (r < 0)
@@ -281,7 +286,19 @@ static int run_handed(const char *role, int fd)
 
 	if (link < -1)
 		return say(&err);
-	return strcmp(role, "--keeper") == 0 ? keep_run(&a, items, n) : worker_run(&a, link);
+	a.holding = strcmp(role, "--holder") == 0;
+	return strcmp(role, "--worker") == 0 ? worker_run(&a, link) : keep_run(&a, items, n);
+}
+
+/* A stream that the caller has closed must not become the number of a lock or a socket. */
+static void fill_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	close_p(&fd);
 }
 
 int main(int argc, char **argv)
@@ -296,8 +313,13 @@ int main(int argc, char **argv)
 		.instance_lock = -1,
 	};
 	struct cos_err err = { 0 };
+	struct keep_item *items;
+	unsigned n;
 	bool must_conf = false;
-	int r = run_sealed(argv);
+	int r;
+
+	fill_stdio();
+	r = run_sealed(argv);
 
 	if (r < 0) {
 		fprintf(stderr, "cosd: cannot run from sealed memory: %s\n", strerrordesc_np(-r));
@@ -306,7 +328,8 @@ int main(int argc, char **argv)
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	proc_reset_signals();
 	log_open("cosd", LOG_INFO);
-	if (argc == 3 && (strcmp(argv[1], "--keeper") == 0 || strcmp(argv[1], "--worker") == 0))
+	if (argc == 3 && (strcmp(argv[1], "--keeper") == 0 || strcmp(argv[1], "--worker") == 0 ||
+			  strcmp(argv[1], "--holder") == 0))
 		return run_handed(argv[1], (int)strtol(argv[2], NULL, 10));
 	r = parse(argc, argv, &a, &must_conf);
 	if (r)
@@ -317,5 +340,7 @@ int main(int argc, char **argv)
 	}
 	fill_defaults(&a);
 	umask(022);
-	return acquire(&a, must_conf, &err) < 0 ? say(&err) : keep_run(&a, NULL, 0);
+	if (acquire(&a, must_conf, &err) < 0 || keep_take_over(&a, &items, &n, &err) < 0)
+		return say(&err);
+	return keep_run(&a, items, n);
 }

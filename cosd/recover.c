@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cosd/guest.h"
@@ -57,6 +58,17 @@ static struct keep_item *find_item(struct recovery *r, const char *name, unsigne
 	return NULL;
 }
 
+/* The console of a guest whose keeper is lost: its cos-init holds the master. What comes from inside has to
+ * be what it is said to be. */
+static int console_again(const struct guest *g)
+{
+	auto_close int fd = g->pidfd < 0 || g->spec.own_init
+				    ? -1
+				    : (int)syscall(SYS_pidfd_getfd, g->pidfd, LAUNCH_CONSOLE_FD, 0);
+
+	return fd >= 0 && launch_is_terminal(fd) ? take_fd(fd) : -1;
+}
+
 static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
 		 struct keep_item *item, struct cos_err *err)
 {
@@ -67,15 +79,14 @@ static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
 	g->started_usec = rec->started_usec;
 	g->adopted = true;
 	g->pidfd = item ? take_fd(item->pidfd) : proc_open(rec->pid, rec->start_ticks);
-	g->console = item ? take_fd(item->console) : -1;
+	g->console = item ? take_fd(item->console) : console_again(g);
 	if (g->pidfd < 0)
 		return cos_fail(err, COS_E_INTERNAL, -g->pidfd, "process %d of %s", rec->pid,
 				g->name);
 	slot_take(r->d, rec->slot);
 	guest_adopted(g);
-	if (!item) /* both were lost: the keeper learns of it from us, and it has no console any
-		      more */
-		keeplink_add(r->d, rec->slot, g->name, rec->pid, g->pidfd, -1);
+	if (!item) /* both were lost: the keeper learns of it from us */
+		keeplink_add(r->d, rec->slot, g->name, rec->pid, g->pidfd, g->console);
 	r->adopted++;
 	event_say(r->d, g->name, "adopt",
 		  json_pack("{s:i, s:b}", "pid", (int)rec->pid, "console", g->console >= 0));

@@ -36,15 +36,16 @@
 #define HARDENED (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 #define FD_SYNC  3 /* where cos-init expects the status socket */
 #define FD_INIT  4
-#define FD_FREE  5 /* above all that is put in place, below what rlimit.nofile may allow */
+#define FD_FREE	 6 /* above all that is put in place, below what rlimit.nofile may allow */
 #define DETACH   2
+#define STAGE    "/dev" /* a directory that every host has and the child does not need */
 
 struct setup {
 	const struct launch *l;
 	int sock;
 	int root, dev, binds[SPEC_BINDS_MAX];
 	int proc, sys, pts, cgroup, mqueue, shm;
-	int slave;
+	int slave, master;
 };
 
 static const struct mnt_opt pts_opts[] = {
@@ -225,31 +226,78 @@ static int open_stdio(struct setup *s, int *ret_console, struct cos_err *err)
 {
 	int r;
 
-	*ret_console = s->slave = -1;
+	*ret_console = s->slave = s->master = -1;
 	if (s->l->stdio[0] >= 0)
 		return 0;
 	r = child_open_pty(ret_console, &s->slave, err);
+	s->master = *ret_console;
 	if (r == 0 && symlinkat("pts/0", s->dev, "console") < 0)
 		r = cos_fail(err, COS_E_KERNEL, errno, "link /dev/console");
 	return r;
 }
 
-/* Receives the mounts in the order in which the daemon sends them: root, /dev, binds. */
+/* The binds were put below STAGE by the helper, in a mount namespace of the host's user namespace: the copy
+ * that this process got has their flags locked, so that a read-only one stays so whatever the guest's root
+ * does. */
+static int stage_binds(const struct launch *l, struct cos_err *err)
+{
+	auto_close int tmp = mnt_new_tell("tmpfs", NULL, HARDENED, err);
+	auto_close int at = open(STAGE, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (tmp < 0)
+		return tmp;
+	if (at < 0 || unshare(CLONE_NEWNS) < 0 ||
+	    syscall(SYS_mount, NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "make a mount namespace for binds");
+	close(at);
+	at = open(STAGE, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = at < 0 ? -errno : mnt_attach(tmp, at);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "attach a tmpfs for binds");
+	for (unsigned i = 0; i < l->spec->n_binds; i++) {
+		char name[16];
+		struct stat st;
+
+		snprintf(name, sizeof(name), "%u", i);
+		if (fstat(l->binds[i], &st) < 0)
+			return cos_fail(err, COS_E_KERNEL, errno, "stat bind %u", i);
+		r = attach_at(tmp, l->binds[i], name, !S_ISDIR(st.st_mode), err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int open_staged(struct setup *s, struct cos_err *err)
+{
+	for (unsigned i = 0; i < s->l->spec->n_binds; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), STAGE "/%u", i);
+		s->binds[i] = mnt_clone(AT_FDCWD, path, true);
+		if (s->binds[i] < 0)
+			return cos_fail(err, COS_E_KERNEL, -s->binds[i], "take bind %s",
+					s->l->spec->binds[i].source);
+	}
+	return 0;
+}
+
+/* Receives the mounts in the order in which the daemon sends them: root, /dev. */
 static int take_mounts(struct setup *s, struct cos_err *err)
 {
-	int fds[SPEC_BINDS_MAX + 2];
+	int fds[2];
 	unsigned n = ARRAY_SIZE(fds);
 	struct msg m;
 	int r = msg_recv(s->sock, MSG_MOUNTS, &m, fds, &n, err);
 
 	if (r < 0)
 		return r;
-	if (n != s->l->spec->n_binds + 2)
+	if (n != ARRAY_SIZE(fds))
 		return cos_fail(err, COS_E_INTERNAL, 0, "%u mounts came", n);
 	s->root = fds[0];
 	s->dev = fds[1];
-	memcpy(s->binds, fds + 2, s->l->spec->n_binds * sizeof(int));
-	return 0;
+	return open_staged(s, err);
 }
 
 static int build(struct setup *s, int *ret_console, struct cos_err *err)
@@ -276,13 +324,14 @@ static int build(struct setup *s, int *ret_console, struct cos_err *err)
 	return r == 0 ? open_stdio(s, ret_console, err) : r;
 }
 
-/* 0, 1, 2: console or pipes; 3: the sync socket; 4: cos-init; nothing else. */
+/* 0, 1, 2: console or pipes; 3: the sync socket; 4: cos-init; 5: the console's master; nothing else. */
 static int place_descriptors(const struct setup *s, struct cos_err *err)
 {
 	int sock = fcntl(s->sock, F_DUPFD_CLOEXEC, FD_FREE);
-	int init = fcntl(s->l->host->init, F_DUPFD_CLOEXEC, FD_FREE), r;
+	int init = fcntl(s->l->host->init, F_DUPFD_CLOEXEC, FD_FREE);
+	int master = s->master < 0 ? -1 : fcntl(s->master, F_DUPFD_CLOEXEC, FD_FREE), r;
 
-	if (sock < 0 || init < 0)
+	if (sock < 0 || init < 0 || (s->master >= 0 && master < 0))
 		return cos_fail(err, COS_E_KERNEL, errno, "duplicate descriptors");
 	for (int i = 0; i < 3; i++) {
 		if (dup2(s->slave >= 0 ? s->slave : s->l->stdio[i], i) < 0)
@@ -290,7 +339,9 @@ static int place_descriptors(const struct setup *s, struct cos_err *err)
 	}
 	if (dup3(sock, FD_SYNC, O_CLOEXEC) < 0 || dup3(init, FD_INIT, O_CLOEXEC) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "place descriptors");
-	r = proc_close_from(FD_INIT + 1);
+	if (master >= 0 && dup3(master, LAUNCH_CONSOLE_FD, O_CLOEXEC) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "place the console");
+	r = proc_close_from(master >= 0 ? LAUNCH_CONSOLE_FD + 1 : FD_INIT + 1);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "close descriptors") : 0;
 }
 
@@ -339,8 +390,9 @@ static int run_command(const struct setup *s, const struct who *who, struct cos_
 	if (r < 0)
 		return r;
 	argv[n] = path;
-	if (fcntl(FD_SYNC, F_SETFD, 0) < 0)
-		return cos_fail(err, COS_E_KERNEL, errno, "keep the sync socket for cos-init");
+	if (fcntl(FD_SYNC, F_SETFD, 0) < 0 ||
+	    (s->master >= 0 && fcntl(LAUNCH_CONSOLE_FD, F_SETFD, 0) < 0))
+		return cos_fail(err, COS_E_KERNEL, errno, "keep descriptors for cos-init");
 	syscall(SYS_execveat, FD_INIT, "", argv, env, AT_EMPTY_PATH);
 	return cos_fail(err, COS_E_INTERNAL, errno, "execve cos-init");
 }
@@ -375,7 +427,7 @@ static int guest_main(const struct launch *l, int sock)
 /* Tasks of v1 groups and the two programs' descriptors are all that is kept of the daemon's. */
 static void drop_descriptors(const struct launch *l, int sock)
 {
-	int keep[CG_HIER_MAX + 10];
+	int keep[CG_HIER_MAX + SPEC_BINDS_MAX + 10];
 	unsigned n = 0;
 
 	keep[n++] = sock;
@@ -384,6 +436,8 @@ static void drop_descriptors(const struct launch *l, int sock)
 	keep[n++] = l->netns;
 	for (int i = 0; i < 3; i++)
 		keep[n++] = l->stdio[i];
+	for (unsigned i = 0; i < l->spec->n_binds; i++)
+		keep[n++] = l->binds[i];
 	for (const int *t = l->tasks; *t >= 0; t++)
 		keep[n++] = *t;
 	proc_close_but(keep, n);
@@ -408,9 +462,10 @@ int child_helper(struct launch *l, int sock)
 	proc_reset_signals();
 	drop_descriptors(l, sock);
 	umask(022);
-	if (l->netns >= 0)
+	r = l->spec->n_binds ? stage_binds(l, &err) : 0;
+	if (r == 0 && l->netns >= 0)
 		r = join_prepared(l, &err);
-	else
+	else if (r == 0)
 		r = msg_recv(sock, MSG_GO, &m, NULL, &n, &err);
 	if (r == 0 && l->spec->userns)
 		r = child_become_root(&err);

@@ -5,11 +5,13 @@
  * PID 1 of a pid namespace. CMD is an absolute path; argv from CMD on and the environment go
  *through unchanged. Descriptors 0 to 2 are the command's; with -t, 0 is to be its controlling
  *terminal. Descriptor 3 tells the starter how the start went: end of file when the command is
- *executed, an int errno before it if it could not be. Exits with the command's status, 128 + N if
+ *executed, an int errno before it if it could not be. Descriptor 5 may be the terminal's master: it is
+ *held, unused, as long as the guest lives. Exits with the command's status, 128 + N if
  *signal N ended it, 127 or 126 if it could not be executed, 125 if cos-init was called wrongly. */
 #include "lib/launch/cos-init-sys.h"
 
 #define STATUS_FD 3
+#define CONSOLE_FD 5 /* with -t, the terminal's master: held so that it is not hung up */
 #define SIGNALS   64
 #define BIT(sig)  (1UL << ((sig)-1))
 
@@ -47,6 +49,7 @@ static void child_main(void *arg)
 	sys_set_cloexec(STATUS_FD);
 	sys_setsid();
 	if (c->terminal) {
+		sys_set_cloexec(CONSOLE_FD);
 		r = sys_set_ctty(0);
 		if (r < 0)
 			fail(r, EXIT_NOT_EXEC);

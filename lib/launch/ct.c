@@ -26,6 +26,8 @@
 #include "lib/launch/guest.h"
 #include "lib/launch/msg.h"
 
+#define PREPARE_MSEC 5000
+
 static bool is_readable(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -63,19 +65,88 @@ static void cgroup_undo(struct launch *l)
 	cg_remove(&l->host->topo, l->slot);
 }
 
+/* The source is opened once and checked; what is mounted is what was opened, whatever the path
+ * leads to later. */
+static int clone_bind(const struct launch *l, const struct spec_bind *b, struct cos_err *err)
+{
+	auto_close int src = io_open2(AT_FDCWD, b->source, O_PATH, 0, RESOLVE_NO_MAGICLINKS);
+	auto_close int mnt = -1;
+	struct stat st;
+	int r;
+
+	if (src < 0 || fstat(src, &st) < 0)
+		return cos_fail(err, COS_E_INVALID, src < 0 ? -src : errno, "bind source %s",
+				b->source);
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISSOCK(st.st_mode))
+		return cos_fail(err, COS_E_INVALID, 0,
+				"bind source %s: not a directory, file or socket", b->source);
+	mnt = mnt_clone(src, "", S_ISDIR(st.st_mode));
+	if (mnt < 0)
+		return cos_fail(err, COS_E_KERNEL, -mnt, "open_tree %s", b->source);
+	r = mnt_attr(mnt,
+		     MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (b->readonly ? MOUNT_ATTR_RDONLY : 0),
+		     0, true);
+	if (r == 0 && l->userns >= 0)
+		r = mnt_idmap(mnt, l->userns, true);
+	if (r < 0)
+		return cos_advise(
+			err,
+			cos_fail(err, COS_E_UNSUPPORTED, -r, "map the owners of bind source %s",
+				 b->source),
+			"bind a directory of a file system that can (ext4, xfs, btrfs), without "
+			"other mounts below it");
+	return take_fd(mnt);
+}
+
+/* Binds are locked for the guest by being copied with a mount namespace that a helper of the host made;
+ * for that the user namespace has to be there first. Waits some milliseconds for it; the pool of prepared
+ * ones makes that rare. */
+static int prepare_now(struct launch *l, struct cos_err *err)
+{
+	struct launch_prep prep;
+	struct pollfd p = { .events = POLLIN };
+	int r = launch_prepare(l->id_base, &prep, err);
+
+	if (r < 0)
+		return r;
+	p.fd = prep.sync;
+	if (poll(&p, 1, PREPARE_MSEC) <= 0) {
+		launch_prepare_abort(&prep);
+		return cos_fail(err, COS_E_TIMEOUT, 0, "no namespaces within %d ms", PREPARE_MSEC);
+	}
+	return launch_prepare_finish(&prep, &l->userns, &l->netns, err);
+}
+
+static int clone_binds(struct launch *l, struct cos_err *err)
+{
+	int r = 0;
+
+	if (l->spec->userns && l->spec->n_binds && l->netns < 0)
+		r = prepare_now(l, err);
+	for (unsigned i = 0; i < l->spec->n_binds && r == 0; i++) {
+		l->binds[i] = clone_bind(l, &l->spec->binds[i], err);
+		r = l->binds[i] < 0 ? l->binds[i] : 0;
+	}
+	return r;
+}
+
 /* userns: the helper process, born in the v2 group and in a user namespace that gets its id maps;
  * or it joins prepared ones. */
 static int userns_make(struct launch *l, struct cos_err *err)
 {
-	bool into = l->cg.payload >= 0, prepared = l->netns >= 0;
+	bool into = l->cg.payload >= 0, prepared;
 	struct clone_args ca = {
-		.flags = (l->spec->userns && !prepared ? CLONE_NEWUSER : 0) |
-			 (into ? CLONE_INTO_CGROUP : 0),
+		.flags = into ? CLONE_INTO_CGROUP : 0,
 		.exit_signal = SIGCHLD,
 		.cgroup = into ? (uint64_t)l->cg.payload : 0,
 	};
-	int sv[2], r;
+	int sv[2], r = clone_binds(l, err);
 
+	if (r < 0)
+		return r;
+	prepared = l->netns >= 0;
+	if (l->spec->userns && !prepared)
+		ca.flags |= CLONE_NEWUSER;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
 	l->helper = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
@@ -107,6 +178,8 @@ static int userns_make(struct launch *l, struct cos_err *err)
 
 static void userns_undo(struct launch *l)
 {
+	for (size_t i = 0; i < ARRAY_SIZE(l->binds); i++)
+		close_p(&l->binds[i]);
 	close_p(&l->userns);
 	close_p(&l->netns);
 	if (l->helper > 0)
@@ -156,40 +229,7 @@ static int make_dev(const struct launch *l, struct cos_err *err)
 	return good ? take_fd(mnt) : cos_fail(err, COS_E_KERNEL, errno, "fill the guest's /dev");
 }
 
-/* The source is opened once and checked; what is mounted is what was opened, whatever the path
- * leads to later. */
-static int clone_bind(const struct launch *l, const struct spec_bind *b, struct cos_err *err)
-{
-	auto_close int src = io_open2(AT_FDCWD, b->source, O_PATH, 0, RESOLVE_NO_MAGICLINKS);
-	auto_close int mnt = -1;
-	struct stat st;
-	int r;
-
-	if (src < 0 || fstat(src, &st) < 0)
-		return cos_fail(err, COS_E_INVALID, src < 0 ? -src : errno, "bind source %s",
-				b->source);
-	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode) && !S_ISSOCK(st.st_mode))
-		return cos_fail(err, COS_E_INVALID, 0,
-				"bind source %s: not a directory, file or socket", b->source);
-	mnt = mnt_clone(src, "", S_ISDIR(st.st_mode));
-	if (mnt < 0)
-		return cos_fail(err, COS_E_KERNEL, -mnt, "open_tree %s", b->source);
-	r = mnt_attr(mnt,
-		     MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | (b->readonly ? MOUNT_ATTR_RDONLY : 0),
-		     0, true);
-	if (r == 0 && l->userns >= 0)
-		r = mnt_idmap(mnt, l->userns, true);
-	if (r < 0)
-		return cos_advise(
-			err,
-			cos_fail(err, COS_E_UNSUPPORTED, -r, "map the owners of bind source %s",
-				 b->source),
-			"bind a directory of a file system that can (ext4, xfs, btrfs), without "
-			"other mounts below it");
-	return take_fd(mnt);
-}
-
-/* root: the overlay, /dev and binds as detached mounts, while the helper makes the namespaces. */
+/* root: the overlay and /dev as detached mounts, while the helper makes the namespaces. */
 static int root_mount(struct launch *l, struct cos_err *err)
 {
 	struct cowfs_mount m = {
@@ -207,11 +247,6 @@ static int root_mount(struct launch *l, struct cos_err *err)
 	l->dev_mnt = make_dev(l, err);
 	if (l->dev_mnt < 0)
 		return l->dev_mnt;
-	for (unsigned i = 0; i < l->spec->n_binds; i++) {
-		l->binds[i] = clone_bind(l, &l->spec->binds[i], err);
-		if (l->binds[i] < 0)
-			return l->binds[i];
-	}
 	return 0;
 }
 
@@ -249,11 +284,9 @@ static void birth_undo(struct launch *l)
 
 static int handover(struct launch *l, struct cos_err *err)
 {
-	int fds[SPEC_BINDS_MAX + 2] = { l->root_mnt, l->dev_mnt }, r;
-	unsigned n = l->spec->n_binds;
+	int fds[] = { l->root_mnt, l->dev_mnt };
+	int r = msg_send(l->sync, MSG_MOUNTS, 0, fds, ARRAY_SIZE(fds));
 
-	memcpy(fds + 2, l->binds, n * sizeof(int));
-	r = msg_send(l->sync, MSG_MOUNTS, 0, fds, n + 2);
 	root_unmount(l);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "hand the mounts over") : 0;
 }

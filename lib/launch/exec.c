@@ -83,8 +83,13 @@ static int command_main(const struct launch_exec *x, int sock)
 	struct cos_err err = { 0 };
 	struct who who = { 0 };
 	char path[4096], **argv = NULL, **env = NULL;
-	int r = prepare(x, &who, &sock, sock, &err);
+	unsigned n = 0;
+	struct msg m;
+	/* not a word before the helper has told who this is */
+	int r = msg_recv(sock, MSG_RELEASE, &m, NULL, &n, &err);
 
+	if (r == 0)
+		r = prepare(x, &who, &sock, sock, &err);
 	if (r == 0) {
 		argv = child_argv(x->command, NULL, 0);
 		env = child_env(&who, x->spec->env, x->env);
@@ -179,14 +184,19 @@ int launch_exec_start(struct launch_exec *x, struct cos_err *err)
 	return 0;
 }
 
-/* The master comes from inside: it has to be what it is said to be before a client may have it. */
-static int check_master(int fd, struct cos_err *err)
+bool launch_is_terminal(int fd)
 {
 	struct stat st;
 	int number;
 
-	if (fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(5, 2) &&
-	    ioctl(fd, TIOCGPTN, &number) == 0)
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(5, 2) &&
+	       ioctl(fd, TIOCGPTN, &number) == 0;
+}
+
+/* The master comes from inside: it has to be what it is said to be before a client may have it. */
+static int check_master(int fd, struct cos_err *err)
+{
+	if (launch_is_terminal(fd))
 		return 0;
 	return cos_fail(err, COS_E_DENIED, 0, "the guest's /dev/pts/ptmx is not a terminal");
 }
@@ -199,7 +209,8 @@ static int take_born(struct launch_exec *x, struct cos_err *err)
 		return r;
 	waitpid(x->helper, NULL, 0);
 	x->helper = 0;
-	return LAUNCH_WAIT;
+	r = msg_send(x->sync, MSG_RELEASE, 0, NULL, 0);
+	return r < 0 ? cos_fail(err, COS_E_INTERNAL, -r, "the command's process died") : LAUNCH_WAIT;
 }
 
 static int take_ready(struct launch_exec *x, struct cos_err *err)

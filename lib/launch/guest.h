@@ -17,6 +17,9 @@
 #include "lib/kern/filter.h"
 #include "lib/model/spec.h"
 
+/* Where cos-init holds the master of the guest's console: without it a guest would be hung up when the
+ * daemon goes away, and could not be given a console by the next one. */
+#define LAUNCH_CONSOLE_FD 5
 #define LAUNCH_WAIT	1 /* a step's answer: go on when launch.sync is readable */
 #define LAUNCH_IDS	65536
 #define LAUNCH_SOCKETS	2 /* clients that a start may show the console to */
@@ -145,3 +148,5 @@ struct launch_exec {
 int launch_exec_start(struct launch_exec *x, struct cos_err *err);
 int launch_exec_continue(struct launch_exec *x, struct cos_err *err);
 void launch_exec_abort(struct launch_exec *x);
+/* Whether FD, which a guest had in its hands, is the master of a terminal. Leaf. */
+bool launch_is_terminal(int fd);

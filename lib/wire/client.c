@@ -81,7 +81,7 @@ static int take_error(const char *name, json_t *params, struct cos_err *err)
 	copy_text(err->why, sizeof(err->why), params, "why");
 	copy_text(err->todo, sizeof(err->todo), params, "todo");
 	if (!err->why[0])
-		str_fmt(err->why, sizeof(err->why), "%s", name);
+		str_fmt(err->why, sizeof(err->why), "%s", name[0] ? name : "the daemon gave no reason");
 	str_make_text(err->why);
 	return -(err->sys > 0 ? err->sys : cos_err_defs[err->code].no);
 }
