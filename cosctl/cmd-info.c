@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,6 +18,8 @@
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 #include "lib/model/spec.h"
+
+#define FOLLOW_MSEC 500
 
 static int fetch(struct args *a, const char *method, const char *key, json_t **ret)
 {
@@ -237,72 +240,83 @@ static int open_logs(struct args *a, int *fds, int *ret_n)
 	return 0;
 }
 
-static int copy_file(int fd)
+/* How far the log was printed: a file keeps its number when it is rotated, and while it is held
+ * open no other file can get it. */
+struct place {
+	ino_t file;
+	off_t at;
+};
+
+/* Prints what of the file was not printed yet. */
+static void copy_rest(int fd, struct place *p)
 {
 	char buf[65536];
+	struct stat st;
 	ssize_t n;
 
-	while ((n = read(fd, buf, sizeof(buf))) > 0) {
+	if (fstat(fd, &st) < 0)
+		return;
+	if (st.st_ino != p->file)
+		*p = (struct place){ .file = st.st_ino };
+	while ((n = pread(fd, buf, sizeof(buf), p->at)) > 0) {
 		if (io_write_all(STDOUT_FILENO, buf, (size_t)n) < 0)
-			return -1;
+			exit(1);
+		p->at += n;
 	}
-	return 0;
 }
 
-/* Waits until the file grows, or is rotated away: true. */
-static bool wait_change(int in, int fd)
+static void copy_logs(const int *fds, int n, struct place *p)
 {
+	struct stat st;
+	int first = n == 2 && fstat(fds[1], &st) == 0 && st.st_ino == p->file;
+
+	if (n == 0)
+		*p = (struct place){ 0 };
+	for (int i = first; i < n; i++)
+		copy_rest(fds[i], p);
+}
+
+/* Prints what comes until the file was rotated away, or for a moment nothing came: it may have been
+ * rotated before it was watched. */
+static void wait_change(int in, int fd, struct place *p)
+{
+	struct pollfd ready = { .fd = in, .events = POLLIN };
+	struct inotify_event ev; /* just one: a watched file's has no name */
 	char path[40];
-	struct {
-		struct inotify_event e;
-		char name[256];
-	} ev;
 	int wd;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	wd = inotify_add_watch(in, path, IN_MODIFY | IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB);
-	if (wd < 0)
-		return true;
-	for (;;) {
-		if (copy_file(fd) < 0)
-			exit(1);
-		if (read(in, &ev, sizeof(ev)) < 0)
-			return true;
-		if (ev.e.mask & (IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB)) {
-			copy_file(fd);
-			inotify_rm_watch(in, wd);
-			return true;
-		}
-	}
+	do
+		copy_rest(fd, p);
+	while (poll(&ready, 1, FOLLOW_MSEC) > 0 && read(in, &ev, sizeof(ev)) == sizeof(ev) &&
+	       (ev.mask & IN_MODIFY));
+	inotify_rm_watch(in, wd);
 }
 
 int cmd_logs(struct args *a)
 {
-	int fds[2] = { -1, -1 }, n = 0, in, r;
+	int fds[2] = { -1, -1 }, held = -1, n = 0, in, r;
+	struct place place = { 0 };
 
 	if (a->argc != 1)
 		return say_usage(a, "one name is needed");
-	r = open_logs(a, fds, &n);
-	if (r)
-		return r;
-	for (int i = 0; i < n; i++)
-		copy_file(fds[i]);
-	if (!a->value['l'])
-		return 0;
 	in = inotify_init1(IN_CLOEXEC);
-	while (r == 0) {
-		if (n == 0) { /* nothing was ever written */
-			poll(NULL, 0, 200);
-		} else if (!wait_change(in, fds[n - 1])) {
-			break;
-		}
-		for (int i = 0; i < n; i++)
-			close_p(&fds[i]);
+	for (;;) {
 		r = open_logs(a, fds, &n);
-		if (r == 0 && n > 0)
-			copy_file(fds[n - 1]);
+		if (r)
+			return r;
+		copy_logs(fds, n, &place);
+		if (!a->value['l'])
+			return 0;
+		close_p(&held);
+		if (n == 0) /* nothing was written yet */
+			poll(NULL, 0, FOLLOW_MSEC);
+		else
+			wait_change(in, fds[n - 1], &place);
+		held = n > 0 ? take_fd(fds[n - 1]) : -1;
+		close_p(&fds[0]);
 	}
-	return r;
 }
 
 /* --- events --- */

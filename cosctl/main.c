@@ -1,7 +1,6 @@
 /* cosctl/main.c - the client's command line */
 #include <fcntl.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +112,7 @@ static int store(struct args *a, char letter, const char *value)
 	/* JSON could not carry it, and the option would be as if it had not been given */
 	if (!text)
 		return say_usage(a, "the value of an option is not valid UTF-8");
-	if (letter == 'f' && !strchr(value, '='))
+	if (letter == 'f' && (!value || !strchr(value, '=')))
 		return say_usage(a, "--filter takes KEY=VALUE");
 	if (!is_many(letter)) {
 		a->value[(unsigned char)letter] = value ?: "";
@@ -222,7 +221,7 @@ static int parse(const struct command *c, struct args *a, int argc, char **argv)
 		} else if (o == '?') {
 			return say_usage(a, "see the line above");
 		} else {
-			r = store(a, o > 256 ? (char)(o - 256) : letter_of(shorts, letters, o),
+			r = store(a, (char)(o > 256 ? o - 256 : letter_of(shorts, letters, o)),
 				  optarg);
 		}
 	}
@@ -265,7 +264,6 @@ int main(int argc, char **argv)
 	int o, r;
 
 	fill_stdio();
-	signal(SIGPIPE, SIG_IGN);
 	a.socket = default_socket();
 	a.command = "";
 	while ((o = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {

@@ -276,6 +276,7 @@ int pump_run(struct pump *p)
 {
 	static struct flow f;
 
+	signal(SIGPIPE, SIG_IGN); /* a guest that does not read is no reason to die */
 	f = (struct flow){ .p = p, .status = EXIT_OURS, .saved = { 0 } };
 	f.signals = watch_signals(p->guest && !p->tty);
 	if (p->to_guest >= 0)

@@ -57,11 +57,12 @@ static int find(struct call *c, const struct params *p, struct guest **ret, stru
 	struct guest *g = NULL;
 	int r = guest_need(c->d, p->name, &g, err);
 
-	if (r == 0)
+	if (r >= 0)
 		r = api_may(c, g, err);
-	if (r == 0)
-		*ret = g;
-	return r;
+	if (r < 0)
+		return r;
+	*ret = g;
+	return 0;
 }
 
 static void wait_for(struct call *c, struct guest *g, enum call_wait what)
@@ -90,6 +91,7 @@ static int start_waiting(struct call *c, struct guest *g, enum call_wait what, c
 	int r;
 
 	wait_for(c, g, what);
+	g->again = false;
 	r = guest_start(g, stdio, err);
 	if (r < 0)
 		list_del(&c->link);

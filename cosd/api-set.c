@@ -36,6 +36,14 @@ static int apply_live(struct guest *g, const struct spec *next, struct cos_err *
 
 	if (g->slot < 0)
 		return 0;
+	for (enum limit_id id = LIMIT__CG; id < LIMIT__N; id++) {
+		if (next->limits.v[id] != g->spec.limits.v[id])
+			return cos_advise(err,
+					  cos_fail(err, COS_E_STATE, 0,
+						   "%s: cannot reach the processes that run",
+						   limit_defs[id].name),
+					  "stop the guest, set it, and start it again");
+	}
 	if (g->state == GS_STARTING)
 		return cos_fail(err, COS_E_STATE, 0, "%s is starting", g->name);
 	snprintf(slot, sizeof(slot), "%d", g->slot);

@@ -71,9 +71,7 @@ static void conn_flush(struct conn *c)
 {
 	int r = frame_flush(&c->out, c->src.fd);
 
-	if (r < 0 && r != -EAGAIN)
-		conn_close(c);
-	else if (c->eof && r == 0 && !c->call)
+	if ((r < 0 && r != -EAGAIN) || (c->eof && r == 0 && !c->call))
 		conn_close(c);
 }
 
@@ -190,6 +188,27 @@ static unsigned count_of(struct daemon *d, uid_t uid)
 	return n;
 }
 
+/* The last connections are root's: users together cannot shut it out. */
+static bool is_full(struct daemon *d, uid_t uid)
+{
+	uint64_t max = d->conf.connections_max;
+
+	if (uid == 0)
+		return d->n_conns >= max;
+	return d->n_conns >= max - max / 8 || count_of(d, uid) >= d->conf.connections_per_user;
+}
+
+static void refuse(int fd)
+{
+	static const char text[] =
+		"{\"error\":\"io.cos.Refused\",\"parameters\":{\"what\":\"\",\"why\":"
+		"\"cosd has as many connections as it may have\",\"todo\":\"close some, or raise "
+		"connections.max or connections.per_user in cosd.json\",\"errno\":0}}";
+
+	send(fd, text, sizeof(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
+}
+
 static void accept_one(struct daemon *d, int listener, bool root)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -199,11 +218,9 @@ static void accept_one(struct daemon *d, int listener, bool root)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 ||
-	    d->n_conns >= d->conf.connections_max ||
-	    (who.uid != 0 && count_of(d, who.uid) >= d->conf.connections_per_user) ||
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0 || is_full(d, who.uid) ||
 	    !(c = calloc(1, sizeof(*c)))) {
-		close(fd);
+		refuse(fd);
 		return;
 	}
 	c->d = d;
@@ -309,15 +326,17 @@ bool call_continue(struct call *c, json_t *params, const int *fds, unsigned n)
 {
 	auto_json json_t *msg =
 		json_pack("{s:o, s:b}", "parameters", params ?: json_object(), "continues", 1);
+	struct conn *conn = c->conn;
 
-	if (!c->conn) {
+	if (!conn) {
 		drop_fds(fds, n);
 		return false;
 	}
-	send_text(c->conn, msg, fds, n);
-	if (c->conn)
-		conn_watch(c->conn);
-	return c->conn != NULL;
+	send_text(conn, msg, fds, n);
+	if (conn->closing) /* the call may be gone with it */
+		return false;
+	conn_watch(conn);
+	return true;
 }
 
 void call_fail(struct call *c, const struct cos_err *err)

@@ -268,7 +268,7 @@ static void console_ready(struct loop_source *s, uint32_t events)
 		/* EIO: nobody has the other side open now; a guest may open it again */
 		console_watch(c, false);
 		loop_del(&c->src);
-		loop_timer_set(c->loop, &c->pause, PAUSE_USEC * 5);
+		loop_timer_set(c->loop, &c->pause, PAUSE_USEC * 5ULL);
 	}
 }
 

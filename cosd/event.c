@@ -79,7 +79,8 @@ static void write_line(struct daemon *d, const char *text)
 	if (!line)
 		return;
 	memcpy(line, text, len);
-	memcpy(line + len, "\n", 2);
+	line[len] = '\n';
+	line[len + 1] = '\0';
 	if (d->events.size + len + 1 > d->conf.events_log_bytes && d->events.size > 0) {
 		close_p(&d->events.fd);
 		renameat(d->state, LOG_NAME, d->state, OLD_NAME);

@@ -26,10 +26,12 @@
 #define KILL_TIMEOUT_USEC  (5 * USEC_PER_SEC)
 #define RESTART_FIRST_USEC (USEC_PER_SEC / 10)
 #define RESTART_MOST_USEC  (60 * USEC_PER_SEC)
+#define REBOOT_QUICK_USEC  USEC_PER_SEC
 #define RESTART_RESET_USEC (10 * USEC_PER_SEC)
 #define RESOLV_MAX         4096
 
 static void go(struct guest *g);
+static void try_again(struct guest *g);
 
 /* --- starting --- */
 
@@ -92,13 +94,16 @@ static void give_up(struct guest *g)
 	g->slot = -1;
 }
 
-/* What must not outlive a failed start is deleted with it. */
+/* What must not outlive a failed start is deleted with it; what the policy started is tried again.
+ */
 static void fail(struct guest *g, enum guest_event ev, struct cos_err *why)
 {
 	struct cos_err err;
 
 	guest_event(g, ev, why);
-	if ((g->spec.ephemeral || g->from_run) && guest_delete(g, &err) < 0)
+	if (!g->spec.ephemeral && !g->from_run)
+		try_again(g);
+	else if (guest_delete(g, &err) < 0)
 		log_say(LOG_ERROR, "delete after a failed start: %s", err.why);
 }
 
@@ -139,6 +144,7 @@ int act_start(struct guest *g, struct cos_err *err)
 {
 	const struct launch_rules *rules = rules_get(g->d, &g->spec, err);
 	int r = rules ? 0 : -EINVAL, userns = -1, netns = -1;
+	bool opened = false;
 
 	if (r == 0 && g->spec.userns)
 		g->slot = pool_take(g->d, &userns, &netns);
@@ -146,11 +152,17 @@ int act_start(struct guest *g, struct cos_err *err)
 		r = slot_lease(g->d, err);
 		g->slot = r < 0 ? -1 : r;
 	}
-	if (r >= 0)
+	if (r >= 0) {
 		r = cowfs_root_open(&g->d->cow, g->name, &g->root, err);
+		opened = r >= 0;
+	}
+	if (r >= 0 && g->spec.is_volatile)
+		r = cowfs_root_revolatile(&g->root, g->d->boot_id, g->spec.ephemeral, err);
 	if (r >= 0 && !(g->launch = new_launch(g, rules)))
 		r = cos_fail(err, COS_E_KERNEL, ENOMEM, "start");
 	if (r < 0) {
+		if (opened)
+			cowfs_root_close(&g->root);
 		if (g->slot >= 0)
 			slot_free(g->d, (unsigned)g->slot);
 		g->slot = -1;
@@ -320,7 +332,7 @@ int act_running(struct guest *g, struct cos_err *err)
 	loop_del(&g->sync);
 	g->pid = l->pid;
 	g->console = l->console;
-	g->adopted = g->from_run = false;
+	g->adopted = g->from_run = g->again = false;
 	g->started_usec = clock_wall_usec();
 	g->start_cost_usec = clock_usec() - g->start_cost_usec;
 	g->reason[0] = '\0';
@@ -500,16 +512,24 @@ int act_reap(struct guest *g, struct cos_err *err)
 
 /* --- the end --- */
 
+static void delete_now(struct guest *g);
+
 static void restart_fire(struct loop_timer *t)
 {
 	struct guest *g = container_of(t, struct guest, timer);
 	struct cos_err err;
 
 	event_say(g->d, g->name, "restart", json_pack("{s:i}", "attempt", (int)g->restarts));
-	if (guest_start(g, NULL, &err) < 0) {
-		log_say(LOG_ERROR, "restart %s: %s", g->name, err.why);
-		answer_failed(g, &err);
-	}
+	g->again = true;
+	if (guest_start(g, NULL, &err) == 0)
+		return;
+	log_say(LOG_ERROR, "restart %s: %s", g->name, err.why);
+	set_reason(g, &err);
+	answer_failed(g, &err);
+	if (g->spec.ephemeral)
+		delete_now(g);
+	else
+		try_again(g);
 }
 
 bool guest_cancel_restart(struct guest *g)
@@ -533,6 +553,13 @@ static void schedule_restart(struct guest *g, bool at_once)
 	g->restart_delay_usec *= 2;
 	if (g->restart_delay_usec > RESTART_MOST_USEC)
 		g->restart_delay_usec = RESTART_MOST_USEC;
+}
+
+/* A start by the restart policy has failed; one by a user is the user's to repeat. */
+static void try_again(struct guest *g)
+{
+	if (g->again && g->spec.restart != RESTART_NO)
+		schedule_restart(g, false);
 }
 
 static void take_waiters(struct guest *g, struct list *calls)
@@ -609,8 +636,9 @@ void guest_ended(struct guest *g, int status)
 	POINT_AFTER("end", "groups");
 	if (delete || (g->spec.ephemeral && !restart && !reboot))
 		delete_now(g);
-	else if (restart || reboot)
-		schedule_restart(g, true);
+	else if (restart || reboot) /* a guest that only reboots must not keep the host busy */
+		schedule_restart(g, restart || clock_wall_usec() - g->started_usec >
+						       REBOOT_QUICK_USEC);
 	else if (!g->stop_asked && !halt && policy_restarts(g))
 		schedule_restart(g, false);
 }

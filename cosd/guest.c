@@ -17,6 +17,8 @@
 #include "lib/base/str.h"
 #include "lib/kern/proc.h"
 
+#undef guest_need
+
 struct guest *guest_find(struct daemon *d, const char *name)
 {
 	struct list *p;

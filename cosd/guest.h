@@ -15,40 +15,45 @@ struct guest {
 	struct daemon *d;
 	const char *name; /* of spec */
 	enum guest_state state;
-	json_t *own;	  /* the specification as given */
+	json_t *own;      /* the specification as given */
 	struct spec spec; /* expanded */
 
 	struct launch *launch; /* while it starts */
 	struct cowfs_root root;
 	struct loop_source sync, process; /* the start's socket; the pidfd */
-	struct loop_timer timer;	  /* stop timeout, restart */
-	int slot;			  /* -1: none */
+	struct loop_timer timer;          /* stop timeout, restart */
+	int slot;                         /* -1: none */
 	pid_t pid;
 	int pidfd, console;
 	uint64_t started_usec; /* wall clock */
 	uint64_t start_cost_usec;
-	json_t *steps;	       /* step name to microseconds, of the last start */
-	int view;	       /* socket that shows the console from the first byte on; -1 */
+	json_t *steps;             /* step name to microseconds, of the last start */
+	int view;                  /* socket that shows the console from the first byte on; -1 */
 	unsigned short rows, cols; /* of that console; 0: unknown */
-	bool from_run;	       /* made by Run: a start that fails deletes it */
-	bool stop_asked;       /* the end that comes is wanted */
+	bool from_run;             /* made by Run: a start that fails deletes it */
+	bool again;                /* the start under way is the restart policy's */
+	bool stop_asked;           /* the end that comes is wanted */
 	bool killed;
-	bool adopted;	       /* child of the keeper, not of this worker */
-	int status;	       /* wait status of the last end, STATUS_NONE, STATUS_UNKNOWN */
-	char reason[400];      /* why it is failed */
-	unsigned restarts;     /* in a row */
+	bool adopted;      /* child of the keeper, not of this worker */
+	int status;        /* wait status of the last end, STATUS_NONE, STATUS_UNKNOWN */
+	char reason[400];  /* why it is failed */
+	unsigned restarts; /* in a row */
 	uint64_t restart_delay_usec;
-	struct list waiters;   /* struct call.link: answered when it runs, fails or ends */
+	struct list waiters; /* struct call.link: answered when it runs, fails or ends */
 };
 
 /* --- registry (guest.c) --- */
 struct guest *guest_find(struct daemon *d, const char *name);
 /* As guest_find(), but tells. */
 int guest_need(struct daemon *d, const char *name, struct guest **ret, struct cos_err *err);
+#ifdef __clang_analyzer__
+#define guest_need(...) ((guest_need)(__VA_ARGS__) < 0 ? -1 : 0) /* as in lib/base/jsonx.h */
+#endif
 /* A new guest in memory; OWN and SPEC become its own on success. */
 struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct cos_err *err);
 void guest_free(struct guest *g);
-/* Creates from an own document: checks, makes the root, writes the specification. All or nothing. */
+/* Creates from an own document: checks, makes the root, writes the specification. All or nothing.
+ */
 int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err);
 /* Deletes a guest that does not run. */
 int guest_delete(struct guest *g, struct cos_err *err);
@@ -81,8 +86,8 @@ int record_get(const struct daemon *d, const char *name, struct record *ret);
 
 /* --- life (guest-state.c, guest-act.c) --- */
 typedef int guest_action(struct guest *g, struct cos_err *err);
-guest_action act_start, act_running, act_failed, act_freeze, act_thaw, act_stop, act_kill, act_abort,
-	act_reap;
+guest_action act_start, act_running, act_failed, act_freeze, act_thaw, act_stop, act_kill,
+	act_abort, act_reap;
 /* The only way a guest's state changes. */
 int guest_event(struct guest *g, enum guest_event ev, struct cos_err *err);
 /* For recover.c alone: the state that a record tells. REASON: "" when the guest ended as wanted. */
@@ -90,8 +95,8 @@ void guest_adopted(struct guest *g);
 void guest_restore_end(struct guest *g, const char *reason);
 /* Whether its groups say so. */
 bool guest_is_frozen(const struct guest *g);
-/* Starts from DEFINED or FAILED; calls in g->waiters are answered when it runs or fails. STDIO: the guest's
- * ends of a client's pipes (taken, also on failure), or NULL. */
+/* Starts from DEFINED or FAILED; calls in g->waiters are answered when it runs or fails. STDIO: the
+ * guest's ends of a client's pipes (taken, also on failure), or NULL. */
 int guest_start(struct guest *g, const int *stdio, struct cos_err *err);
 /* Asks a running guest to end, with TIMEOUT_SEC until the kill. */
 int guest_stop(struct guest *g, uint64_t timeout_sec, struct cos_err *err);

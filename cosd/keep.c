@@ -29,6 +29,8 @@
 
 #define RESTART_QUICK_USEC USEC_PER_SEC /* a worker that lived shorter waits before the next */
 #define STOP_WAIT_USEC     (5 * USEC_PER_SEC)
+#define UNMOUNT_TRIES	   50
+#define UNMOUNT_WAIT_USEC  20000
 #define RETRY_USEC         10000
 
 struct keeper;
@@ -509,6 +511,19 @@ static void become_again(struct keeper *k)
 	worker_ended(k, 0);
 }
 
+/* A sweep that the worker left behind may still have files open. */
+static void unmount_state(struct keeper *k)
+{
+	for (int i = 0; i < UNMOUNT_TRIES; i++) {
+		if (umount2(k->args->state_dir, UMOUNT_NOFOLLOW) == 0) {
+			unlinkat(k->runtime, KEEP_STATE_MOUNT, 0);
+			return;
+		}
+		usleep(UNMOUNT_WAIT_USEC);
+	}
+	log_say(LOG_WARN, "%s stays mounted: %s", k->args->state_dir, strerrorname_np(errno));
+}
+
 static void finish(struct keeper *k)
 {
 	bool held = leave_holder(k);
@@ -517,19 +532,15 @@ static void finish(struct keeper *k)
 		unlinkat(k->runtime, "hold.sock", 0);
 		return;
 	}
-	unlinkat(k->runtime, "keep.pid", 0);
 	unlinkat(k->runtime, "cosd.pid", 0);
 	unlinkat(k->runtime, "cosd.sock", 0);
 	unlinkat(k->runtime, "user.sock", 0);
 	while (!list_is_empty(&k->kept))
 		del(list_entry(k->kept.next, struct kept, link));
 	close_p(&k->logs);
-	if (held || !k->args->state_mounted)
-		return;
-	if (umount2(k->args->state_dir, UMOUNT_NOFOLLOW) < 0)
-		log_say(LOG_INFO, "%s stays mounted: %s", k->args->state_dir, strerrorname_np(errno));
-	else
-		unlinkat(k->runtime, KEEP_STATE_MOUNT, 0);
+	if (!held && k->args->state_mounted)
+		unmount_state(k);
+	unlinkat(k->runtime, "keep.pid", 0); /* last: whoever waits for the end looks at it */
 }
 
 int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned n)

@@ -99,7 +99,7 @@ static bool wants_userns(json_t *const *profiles, unsigned n, json_t *own)
 
 int profile_expand(struct daemon *d, json_t *own, json_t **ret, struct cos_err *err)
 {
-	json_t *profiles[SPEC_PROFILES_MAX];
+	json_t *profiles[SPEC_PROFILES_MAX] = { NULL };
 	auto_json json_t *base = NULL;
 	unsigned n = 0;
 	int r = spec_check_part(own, err);

@@ -58,8 +58,8 @@ static struct keep_item *find_item(struct recovery *r, const char *name, unsigne
 	return NULL;
 }
 
-/* The console of a guest whose keeper is lost: its cos-init holds the master. What comes from inside has to
- * be what it is said to be. */
+/* The console of a guest whose keeper is lost: its cos-init holds the master. What comes from
+ * inside has to be what it is said to be. */
 static int console_again(const struct guest *g)
 {
 	auto_close int fd = g->pidfd < 0 || g->spec.own_init

@@ -122,5 +122,5 @@ void slot_reaper_fire(struct loop_timer *t)
 		}
 	}
 	if (!list_is_empty(&d->dying))
-		loop_timer_set(&d->loop, &d->reaper, RETRY_USEC * 10);
+		loop_timer_set(&d->loop, &d->reaper, RETRY_USEC * 10ULL);
 }

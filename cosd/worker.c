@@ -120,7 +120,6 @@ static unsigned without(const char *names)
 
 static int open_host(struct daemon *d, struct cos_err *err)
 {
-	auto_close int tmp = -1;
 	int r = cg_topo_open(d->args->instance, &d->host.topo, err);
 
 	if (r < 0)

@@ -222,3 +222,29 @@ void cowfs_root_close(struct cowfs_root *r)
 	close_p(&r->upper);
 	close_p(&r->home);
 }
+
+#define MARK_DIR "work/incompat"
+#define BOOT	 "boot"
+
+int cowfs_root_revolatile(const struct cowfs_root *r, const char *boot_id, bool once,
+			  struct cos_err *err)
+{
+	bool marked = faccessat(r->work, MARK_DIR "/volatile", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	char was[64] = "";
+	int e = 0;
+
+	if (!once) {
+		io_read_at(r->home, BOOT, was, sizeof(was));
+		if (marked && strcmp(was, boot_id) != 0)
+			return cos_advise(err,
+					  cos_fail(err, COS_E_KERNEL, EUCLEAN,
+						   "the guest is volatile and the host went down since "
+						   "it ran"),
+					  "its files may be half written: delete it and create it anew");
+		if (strcmp(was, boot_id) != 0)
+			e = io_replace_at(r->home, BOOT, boot_id, strlen(boot_id), 0600, false);
+	}
+	if (e == 0 && marked)
+		e = io_remove_tree(r->work, MARK_DIR, 0);
+	return e < 0 ? cos_fail(err, COS_E_KERNEL, -e, "make the guest's root volatile again") : 0;
+}

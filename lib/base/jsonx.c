@@ -11,6 +11,7 @@
 #include "lib/base/str.h"
 
 #undef jsonx_bad
+#undef jsonx_fill
 #define POINTER_MAX 256
 
 /* jansson's own bound is 2048 levels; a document of ours has a handful. Strings are skipped. */

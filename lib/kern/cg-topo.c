@@ -21,40 +21,6 @@ static const char *const v2_controllers[CTL__N] = {
 	[CTL_PIDS] = "pids",
 };
 
-/* This process's group in the hierarchy that has CONTROLLER ("" for v2), when systemd started us
- * with a delegated group; else the hierarchy's root. */
-static void own_group(const char *controller, char *ret, size_t size)
-{
-	auto_free char *text = NULL;
-	char *save = NULL;
-
-	ret[0] = '\0';
-	if (!getenv("INVOCATION_ID") ||
-	    io_slurp_at(AT_FDCWD, "/proc/self/cgroup", 65536, &text) < 0)
-		return;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char *names = strchr(line, ':'), *path = names ? strchr(names + 1, ':') : NULL, *in;
-		bool hit;
-
-		if (!path)
-			continue;
-		*path++ = '\0';
-		names++;
-		hit = strcmp(names, controller) == 0;
-		for (char *s2 = NULL, *n = strtok_r(names, ",", &s2); n && !hit;
-		     n = strtok_r(NULL, ",", &s2))
-			hit = strcmp(n, controller) == 0;
-		if (!hit)
-			continue;
-		in = strstr(path, "/daemon"); /* where an earlier run of us put itself */
-		if (in && in[strlen("/daemon")] == '\0')
-			*in = '\0';
-		if (strcmp(path, "/") != 0)
-			str_fmt(ret, size, "%s", path);
-		return;
-	}
-}
-
 /* On v2 controllers have to be switched on in each group above the slots. */
 static uint32_t enable_v2(int dir)
 {
@@ -76,44 +42,17 @@ static uint32_t enable_v2(int dir)
 	return has;
 }
 
-/* A delegated v2 group may have no processes of its own once it hands controllers down. */
-static int step_aside(int base)
-{
-	auto_close int daemon = io_dir_at(base, "daemon", 0755);
-
-	return daemon < 0 ? daemon : io_write_at(daemon, "cgroup.procs", "0", 1);
-}
-
-static int open_base(const char *mount, const char *controller, bool v2, struct cg_hier *h,
-		     struct cos_err *err)
-{
-	char group[160];
-	int fd, r;
-
-	own_group(controller, group, sizeof(group));
-	if (!str_fmt(h->path, sizeof(h->path), "%s%s", mount, group))
-		return cos_fail(err, COS_E_UNSUPPORTED, ENAMETOOLONG, "%s%s", mount, group);
-	fd = open(h->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return cos_fail(err, COS_E_KERNEL, errno, "open %s", h->path);
-	r = v2 && group[0] ? step_aside(fd) : 0;
-	if (r < 0) {
-		close(fd);
-		return cos_fail(err, COS_E_KERNEL, -r, "move into %s/daemon", h->path);
-	}
-	return fd;
-}
-
-/* MOUNT[/delegated]/cos/INSTANCE/guests, made if missing. */
-static int open_hier(const char *mount, const char *controller, const char *instance,
-		     enum cg_version version, struct cg_hier *h, struct cos_err *err)
+/* MOUNT/cos/INSTANCE/guests, made if missing. Not below a group that systemd delegates to cosd.service: on
+ * v2 it could not start the service again while guests' groups have controllers there. */
+static int open_hier(const char *mount, const char *instance, enum cg_version version, struct cg_hier *h, struct cos_err *err)
 {
 	const char *parts[] = { "cos", instance, "guests" };
-	auto_close int fd = open_base(mount, controller, version == CG_V2, h, err);
+	auto_close int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	size_t n;
 
 	if (fd < 0)
-		return fd;
+		return cos_fail(err, COS_E_KERNEL, errno, "open %s", mount);
+	str_fmt(h->path, sizeof(h->path), "%s", mount);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		int next;
 
@@ -155,7 +94,7 @@ static int add_v2(struct cg_topo *t, const char *instance, struct cos_err *err)
 
 		if (!strstr(line, " - cgroup2 ") || sscanf(line, "%*s %*s %*s / %159s", at) != 1)
 			continue;
-		r = open_hier(at, "", instance, CG_V2, &t->h[t->n], err);
+		r = open_hier(at, instance, CG_V2, &t->h[t->n], err);
 		if (r < 0)
 			return r;
 		t->v2 = (int)t->n;
@@ -180,7 +119,7 @@ static int add_v1(struct cg_topo *t, enum cg_ctl c, const char *mount, const cha
 			return 0;
 		}
 	}
-	r = open_hier(mount, cg_ctl_name[c], instance, CG_V1, &t->h[t->n], err);
+	r = open_hier(mount, instance, CG_V1, &t->h[t->n], err);
 	if (r < 0)
 		return r;
 	t->h[t->n].has = 1U << c;

@@ -131,7 +131,7 @@ static int remove_groups(int parent, const char *name, unsigned depth)
 	d = fdopendir(fd);
 	if (!d)
 		return -errno;
-	fd = -1;
+	(void)take_fd(fd); /* it is D's */
 	while ((e = readdir(d))) {
 		if (e->d_type == DT_DIR && e->d_name[0] != '.') {
 			int one = remove_groups(dirfd(d), e->d_name, depth + 1);

@@ -1,7 +1,7 @@
 /* lib/kern/cg.h - control groups: one guest is one directory ("slot") in each hierarchy that is in use
  *
  * On every host each hierarchy is v1 or v2 by itself. Guests live below
- *   MOUNT/[delegated group/]cos/INSTANCE/guests/SLOT
+ *   MOUNT/cos/INSTANCE/guests/SLOT
  * On v2 the slot carries the limits; payload/ below it is the guest's own and delegated, exec/ takes
  * commands that come from outside. On v1 the slot is all, and nothing is delegated. */
 #pragma once

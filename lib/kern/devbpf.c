@@ -120,7 +120,8 @@ int dev_rules_parse(json_t *list, const char *at, struct dev_rules *ret, struct 
 			return jsonx_bad(err, here,
 					 "not a device rule such as \"c 1:3 rwm\" or \"b *:* m\"");
 		both = rule.type == 'a';
-		rule.type = both ? 'c' : rule.type;
+		if (both)
+			rule.type = 'c';
 		r = add_rule(&rules, &rule);
 		if (r == 0 && both) {
 			rule.type = 'b';

@@ -301,7 +301,7 @@ static int add_rows(struct build *b, json_t *list, const char *at, struct cos_er
 
 static void emit(struct build *b, uint16_t code, uint32_t k, uint8_t jt, uint8_t jf)
 {
-	assert(b->n_head < HEAD_MAX);
+	assert(b->n_head < ARRAY_SIZE(b->head));
 	b->head[b->n_head++] = (struct sock_filter){ code, jt, jf, k };
 }
 

@@ -85,12 +85,32 @@ struct pidfd_info_v2 {
 #define PIDFD_INFO_EXIT_BIT (1ULL << 3)
 #define PIDFD_GET_INFO_V2   _IOWR(0xFF, 11, struct pidfd_info_v2)
 
+/* Of a process that has ended and waits for a parent who is not us: the last field of its stat. */
+static int status_of_zombie(int pidfd, int *ret_status)
+{
+	char path[48], buf[2048], *p;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	if (io_read_at(AT_FDCWD, path, buf, sizeof(buf)) <= 0 || !(p = strstr(buf, "Pid:")) ||
+	    sscanf(p, "Pid: %d", &pid) != 1 || pid <= 0)
+		return -EAGAIN;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (io_read_at(AT_FDCWD, path, buf, sizeof(buf)) <= 0 || !(p = strrchr(buf, ')')) || p[2] != 'Z' ||
+	    !(p = strrchr(buf, ' ')))
+		return -EAGAIN;
+	*ret_status = (int)strtol(p + 1, NULL, 10);
+	return 0;
+}
+
 /* -EAGAIN: the kernel would tell, but the parent has not reaped it yet. */
 static int status_from_info(int pidfd, int *ret_status)
 {
 	struct pidfd_info_v2 info = { .mask = PIDFD_INFO_EXIT_BIT };
 	struct pollfd p = { .fd = pidfd };
 
+	if (status_of_zombie(pidfd, ret_status) == 0)
+		return 0;
 	if (ioctl(pidfd, PIDFD_GET_INFO_V2, &info) < 0 && errno != ESRCH) {
 		*ret_status = STATUS_UNKNOWN;
 		return 0;

@@ -418,8 +418,10 @@ static int guest_main(const struct launch *l, int sock)
 		s.sock = FD_SYNC;
 		r = wait_release(s.sock, &err);
 	}
-	if (r == 0)
-		r = l->spec->own_init ? run_own_init(&s, &who, &err) : run_command(&s, &who, &err);
+	if (r == 0 && l->spec->own_init)
+		run_own_init(&s, &who, &err);
+	else if (r == 0)
+		run_command(&s, &who, &err);
 	msg_fail(s.sock, &err);
 	return 125;
 }

@@ -1,4 +1,5 @@
-/* lib/launch/child.h - what runs between clone3() and execve(), in a guest's namespaces or on the way */
+/* lib/launch/child.h - what runs between clone3() and execve(), in a guest's namespaces or on the
+ * way */
 #pragma once
 
 #include <jansson.h>
@@ -45,17 +46,20 @@ int who_find(const char *text, struct who *ret, struct cos_err *err);
 int who_parse(const char *text, char *passwd, char *group, struct who *ret, struct cos_err *err);
 
 /* The guest's rlimit.* on process PID, 0: the caller. */
-int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host, struct cos_err *err);
+int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host,
+		  struct cos_err *err);
 /* The last steps before an exec: bounding set, groups, no_new_privs, filter, ids, capabilities. */
 int child_confine(const struct launch_rules *rules, const struct who *who, bool no_new_privs,
 		  struct cos_err *err);
-/* argv from a JSON array of texts; NULL when memory is out. Borrowed texts. PREFIX entries come first. */
+/* argv from a JSON array of texts; NULL when memory is out. Borrowed texts. PREFIX entries come
+ * first. */
 char **child_argv(json_t *command, const char *const *prefix, unsigned n_prefix);
 /* The documented environment, then A, then B (objects, may be NULL). */
 char **child_env(const struct who *who, json_t *a, json_t *b);
 /* The absolute path of CMD by the PATH of ENV, executable for the caller, into BUF. NotFound or
  * NotExecutable. */
-int child_find_command(const char *cmd, char *const *env, char *buf, size_t size, struct cos_err *err);
+int child_find_command(const char *cmd, char *const *env, char *buf, size_t size,
+		       struct cos_err *err);
 
 /* Opens a new terminal of the devpts at /dev/pts: master and slave. */
 int child_open_pty(int *ret_master, int *ret_slave, struct cos_err *err);

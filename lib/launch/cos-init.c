@@ -62,7 +62,7 @@ static void child_main(void *arg)
 /* Ends this process, and with it the guest, when CHILD has ended. FLAGS as wait4(2). */
 static void reap(int child, int flags)
 {
-	int status;
+	int status = 0;
 	long pid;
 
 	while ((pid = sys_wait(&status, flags)) > 0) {
@@ -75,7 +75,10 @@ __attribute__((noreturn)) static void serve(int child)
 {
 	for (;;) {
 		siginfo_t info;
-		long sig = sys_sigwait(~NOT_FETCHED, &info);
+		long sig;
+
+		info.si_code = 0;
+		sig = sys_sigwait(~NOT_FETCHED, &info);
 
 		if (sig == SIGCHLD)
 			reap(child, WNOHANG);

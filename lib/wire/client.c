@@ -54,6 +54,8 @@ int client_send(struct client *c, const char *method, json_t *params, bool more,
 	while (at < len) {
 		ssize_t w = io_send_fds(c->sock, text + at, len - at, fds, at == 0 ? n : 0, 0);
 
+		if (w == -EPIPE || w == -ECONNRESET)
+			break; /* it may have said why before it closed: the answer tells */
 		if (w < 0)
 			return cos_fail(err, COS_E_UNREACHABLE, (int)-w, "send to the daemon");
 		at += (size_t)w;
@@ -81,7 +83,8 @@ static int take_error(const char *name, json_t *params, struct cos_err *err)
 	copy_text(err->why, sizeof(err->why), params, "why");
 	copy_text(err->todo, sizeof(err->todo), params, "todo");
 	if (!err->why[0])
-		str_fmt(err->why, sizeof(err->why), "%s", name[0] ? name : "the daemon gave no reason");
+		str_fmt(err->why, sizeof(err->why), "%s",
+			name[0] ? name : "the daemon gave no reason");
 	str_make_text(err->why);
 	return -(err->sys > 0 ? err->sys : cos_err_defs[err->code].no);
 }

@@ -22,6 +22,7 @@ json_t *idl_interfaces(void)
 	const char *last = "";
 
 	json_array_append_new(list, json_string("org.varlink.service"));
+	json_array_append_new(list, json_string("io.cos"));
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (strcmp(rows[i].interface, last) != 0)
 			json_array_append_new(list, json_string(rows[i].interface));
@@ -60,6 +61,11 @@ char *idl_text(const char *interface)
 		return NULL;
 	if (found)
 		print_service(out);
+	if (strcmp(interface, "io.cos") == 0) {
+		fputs("# Errors of all interfaces\ninterface io.cos\n\n", out);
+		print_errors(out);
+		found = true;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (strcmp(rows[i].interface, interface) != 0)
 			continue;
@@ -69,8 +75,6 @@ char *idl_text(const char *interface)
 		fprintf(out, "# %s\nmethod %s(%s) -> (%s)\n\n", rows[i].help, rows[i].name,
 			rows[i].in, rows[i].out);
 	}
-	if (found && strncmp(interface, "io.cos.", 7) == 0)
-		print_errors(out);
 	fclose(out);
 	if (!found) {
 		free(text);

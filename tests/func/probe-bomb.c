@@ -24,6 +24,7 @@ struct shared {
 	atomic_uint tried, made, refused; /* tried: what the bound is for */
 	atomic_int why;
 	atomic_bool stop;
+	time_t until; /* CLOCK_MONOTONIC; nothing of a bomb lives longer, whoever is killed */
 	atomic_ulong done;
 };
 
@@ -40,11 +41,18 @@ static unsigned long number(int argc, char **argv, int i, unsigned long dflt)
 	return argc > i && is_number(argv[i]) ? strtoul(argv[i], NULL, 10) : dflt;
 }
 
-/* Each process forks until the bound is reached or the time is over; all end when told or alarmed.
- */
-static void fork_on(struct shared *s, unsigned max, unsigned seconds)
+static bool over(struct shared *s)
 {
-	while (!atomic_load(&s->stop)) {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return atomic_load(&s->stop) || now.tv_sec >= s->until;
+}
+
+/* Each process forks until the bound is reached or the time is over. */
+static void fork_on(struct shared *s, unsigned max)
+{
+	while (!over(s)) {
 		pid_t pid;
 
 		if (atomic_fetch_add(&s->tried, 1) >= max)
@@ -55,11 +63,10 @@ static void fork_on(struct shared *s, unsigned max, unsigned seconds)
 			atomic_store(&s->why, errno);
 			atomic_fetch_add(&s->refused, 1);
 		} else if (pid == 0) {
-			alarm(seconds + 5);
 			atomic_fetch_add(&s->made, 1);
 		}
 	}
-	while (!atomic_load(&s->stop))
+	while (!over(s))
 		usleep(10000);
 	_exit(0);
 }
@@ -69,22 +76,22 @@ int cmd_forkbomb(int argc, char **argv)
 {
 	unsigned max = number(argc, argv, 1, 4000), seconds = number(argc, argv, 2, 2);
 	struct shared *s = shared_new();
-	struct timespec t = { .tv_nsec = 20000000 };
+	struct timespec t = { .tv_nsec = 20000000 }, now;
 	unsigned ticks = 0, made;
 	pid_t first;
 
 	if (!s)
 		return 2;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	s->until = now.tv_sec + seconds + 3;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	first = fork();
 	if (first < 0) {
 		printf("forkbomb: stopped by %s after 0 processes\n", err_name(errno));
 		return 0;
 	}
-	if (first == 0) {
-		alarm(seconds + 5);
-		fork_on(s, max, seconds);
-	}
+	if (first == 0)
+		fork_on(s, max);
 	while (ticks < seconds * 50 && atomic_load(&s->made) < max) {
 		nanosleep(&t, NULL);
 		ticks++;

@@ -189,11 +189,13 @@ static enum outcome mount_roots(const struct check *c, struct finding *f)
 	return got;
 }
 
-/* systemd in a guest needs groups of its own. */
+/* systemd in a guest needs groups of its own. A process that was put into the guest is beside it
+ * and cannot move in: the kernel asks for rights to the group above both. */
 static enum outcome subgroup(const struct check *c, struct finding *f)
 {
 	struct statfs fs;
-	char dir[] = "/sys/fs/cgroup/probe-XXXXXX";
+	char dir[] = "/sys/fs/cgroup/probe-XXXXXX", text[4096];
+	bool beside;
 	int r;
 
 	(void)c;
@@ -202,7 +204,8 @@ static enum outcome subgroup(const struct check *c, struct finding *f)
 		return NO;
 	}
 	r = mkdtemp(dir) ? 0 : errno;
-	if (r == 0) {
+	beside = slurp("/proc/self/cgroup", text, sizeof(text)) > 0 && strstr(text, "0::/../");
+	if (r == 0 && !beside) {
 		char procs[64];
 		auto_close int fd = -1;
 
@@ -211,9 +214,9 @@ static enum outcome subgroup(const struct check *c, struct finding *f)
 		if (fd < 0 || write(fd, "0", 1) != 1)
 			r = errno;
 	}
-	note(f, "%s", r ? err_name(r) : "made one and moved there");
+	note(f, "%s", r ? err_name(r) : beside ? "made one" : "made one and moved there");
 	/* It cannot be removed while we are in it; the parent's group takes us back. */
-	if (r == 0) {
+	if (r == 0 && !beside) {
 		auto_close int top = open("/sys/fs/cgroup/cgroup.procs", O_WRONLY | O_CLOEXEC);
 
 		if (top < 0 || write(top, "0", 1) != 1)

@@ -127,12 +127,17 @@ __attribute__((format(printf, 2, 3))) static void leak(const char *pid, const ch
 	watching.leaks++;
 }
 
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
 /* Does the process run a file that is none of the guest's? Then it has come in and not yet become
  * what it is to run: whatever can be taken from it now was the runtime's. */
 static bool is_foreign(const char *pid, char *to, size_t size)
 {
 	char path[300];
-	struct stat st, own;
+	struct stat st, own, init;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%s/exe", pid);
@@ -140,8 +145,24 @@ static bool is_foreign(const char *pid, char *to, size_t size)
 	if (n < 0)
 		return errno == EACCES || errno == EPERM;
 	to[n] = '\0';
-	return stat(path, &st) == 0 &&
-	       (stat(to, &own) < 0 || st.st_dev != own.st_dev || st.st_ino != own.st_ino);
+	if (stat(path, &st) < 0 || (stat(to, &own) == 0 && same_file(&st, &own)))
+		return false;
+	/* A guest may run what its init runs; that one is looked at by the table's init-binary. */
+	return stat("/proc/1/exe", &init) < 0 || !same_file(&st, &init);
+}
+
+/* Is it still the runtime's? The guest itself may execute a sealed program of the host's: that has
+ * the guest's environment, or none yet while the kernel is executing it. What cannot be read is
+ * protected. */
+static bool is_runtimes(const char *pid)
+{
+	char path[300], text[4096];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%s/environ", pid);
+	n = slurp(path, text, sizeof(text));
+	return n > 0 && !memmem(text, n, "container=cos", 13) &&
+	       is_foreign(pid, path, sizeof(path));
 }
 
 static int steal_fd(const char *name, void *arg)
@@ -157,40 +178,71 @@ static int steal_fd(const char *name, void *arg)
 	if (n < 0)
 		return 0;
 	to[n] = '\0';
-	leak(pid, "descriptor %s is %s", name, to);
+	if (is_runtimes(pid))
+		leak(pid, "descriptor %s is %s", name, to);
 	return 0;
 }
 
-static void steal_binary(const char *pid, const char *exe)
+/* Is the open file one of the guest's own, by the name that it has? */
+static bool own_file(int fd)
 {
-	char path[300];
+	char path[32], to[300];
+	struct stat st, own;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, to, sizeof(to) - 1);
+	to[n > 0 ? n : 0] = '\0';
+	return fstat(fd, &st) == 0 && stat(to, &own) == 0 && same_file(&st, &own);
+}
+
+/* Opens the program that PID runs. 0 if that cannot be done or does no harm; 1 if it is a file of
+ * the host, which can be written as soon as nobody runs it; RET_WRITE says what came of opening it
+ * so. */
+static int take_binary(const char *pid, int *ret_write)
+{
+	char path[64];
 	auto_close int fd = -1;
 	int rw, seals;
 
 	snprintf(path, sizeof(path), "/proc/%s/exe", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
+	if (fd < 0 || own_file(fd))
+		return 0;
 	seals = fcntl(fd, F_GET_SEALS);
 	if (seals >= 0 && (seals & F_SEAL_WRITE))
-		return;
-	leak(pid, "its program %s can be read and is not sealed", exe);
+		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	rw = open(path, O_WRONLY | O_CLOEXEC);
-	if (rw >= 0) {
-		leak(pid, "its program %s can be written", exe);
+	*ret_write = rw < 0 ? errno : 0;
+	if (rw >= 0)
 		close(rw);
-	}
+	return 1;
 }
 
-static void steal(const char *pid, const char *exe)
+/* What a guest's program does when the runtime was made to execute itself in the guest, with this
+ * as its interpreter. */
+int cmd_exe(int argc, char **argv)
+{
+	char to[300] = "";
+	int no;
+
+	(void)argc;
+	(void)argv;
+	if (readlink("/proc/self/exe", to, sizeof(to) - 1) < 0)
+		strcpy(to, "?");
+	if (take_binary("self", &no))
+		printf("exe %s is the host's, to write: %s\n", to, no ? err_name(no) : "done");
+	else
+		printf("exe %s is sealed or the guest's own\n", to);
+	return 0;
+}
+
+static void steal_memory(const char *pid, const char *exe)
 {
 	static const char *const files[] = { "environ", "mem", "maps", "auxv", "stack" };
 	char path[300], text[4096];
 
-	steal_binary(pid, exe);
-	snprintf(path, sizeof(path), "/proc/%s/fd", pid);
-	each_entry(path, steal_fd, (void *)pid);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		ssize_t n;
 		int fd;
@@ -201,11 +253,24 @@ static void steal(const char *pid, const char *exe)
 			continue;
 		n = strcmp(files[i], "mem") == 0 ? 1 : read(fd, text, sizeof(text));
 		close(fd);
-		if (n > 0 && is_foreign(pid, text, sizeof(text)))
+		if (n > 0 && is_runtimes(pid))
 			leak(pid, "%s of %s can be read", files[i], exe);
 	}
+}
+
+static void steal(const char *pid, const char *exe)
+{
+	char path[300];
+	int no;
+
+	if (take_binary(pid, &no))
+		leak(pid, "its program %s is the host's, to write: %s", exe,
+		     no ? err_name(no) : "done");
+	snprintf(path, sizeof(path), "/proc/%s/fd", pid);
+	each_entry(path, steal_fd, (void *)pid);
+	steal_memory(pid, exe);
 	if (ptrace(PTRACE_SEIZE, atoi(pid), NULL, NULL) == 0) {
-		if (is_foreign(pid, text, sizeof(text)))
+		if (is_runtimes(pid))
 			leak(pid, "%s can be traced", exe);
 		ptrace(PTRACE_INTERRUPT, atoi(pid), NULL, NULL);
 		if (waitpid(atoi(pid), NULL, __WALL) > 0)

@@ -44,6 +44,7 @@ static const struct command {
 	{ "watch", cmd_watch, "SECONDS: take what can be had from processes that enter" },
 	{ "listen", cmd_listen, "NAME: listen on an abstract socket until killed" },
 	{ "self", cmd_self, ": print own ids, descriptors, environment" },
+	{ "exe", cmd_exe, ": can the file that we run be written, and is it the host's?" },
 	{ "ids", cmd_ids, ": print real and effective user id" },
 };
 

@@ -101,3 +101,4 @@ int cmd_watch(int argc, char **argv);
 int cmd_listen(int argc, char **argv);
 int cmd_self(int argc, char **argv);
 int cmd_ids(int argc, char **argv);
+int cmd_exe(int argc, char **argv);

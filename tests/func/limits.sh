@@ -1,0 +1,134 @@
+#!/bin/sh
+# tests/func/limits.sh - limits as the kernel has them, changed while a guest runs, and met by hungry guests
+. "$(dirname "$0")/lib.sh"
+cos_setup
+cos_template
+
+slot_of() {
+	"$COSCTL" status -o json "$1" | sed -n 's/.*"slot": *\([0-9]*\).*/\1/p'
+}
+# The kernel's value of the first of FILES (v1's and v2's name) that the guest's groups have.
+kernel() { # GUEST FILE...
+	s=$(slot_of "$1")
+	shift
+	for f; do
+		for at in /sys/fs/cgroup/*/cos/"$INSTANCE"/guests/"$s"/"$f" /sys/fs/cgroup/cos/"$INSTANCE"/guests/"$s"/"$f"; do
+			[ -e "$at" ] && cat "$at" && return
+		done
+	done
+	echo "none of $*"
+}
+rate() {
+	kernel "$1" cpu.cfs_quota_us cpu.max | sed 's/^-1$/max/; s/^max .*/max/; s/ 100000$//'
+}
+share() { # v1 shares as v2 weights
+	v=$(kernel "$1" cpu.shares cpu.weight)
+	[ -e "/sys/fs/cgroup/cpu/cos/$INSTANCE" ] && v=$((v * 100 / 1024))
+	echo "$v"
+}
+memory() {
+	kernel "$1" memory.limit_in_bytes memory.max
+}
+pids() {
+	kernel "$1" pids.max
+}
+all() {
+	echo "$(rate "$1") $(share "$1") $(memory "$1") $(pids "$1")"
+}
+
+# --- values ---
+"$COSCTL" create --template busybox plain -- sleep 1000
+"$COSCTL" create --template busybox g cpu.rate=500m cpu.share=400 memory.max=64M pids.max=50 -- sleep 1000
+"$COSCTL" start plain g >"$T/err" 2>&1
+is "defaults are in force" "$(all plain)" "max 100 1073741824 1024"
+is "what was asked for is in force" "$(all g)" "50000 400 67108864 50"
+ok "set, while it runs" "$COSCTL" set g cpu.rate=2 cpu.share=200 memory.max=128M pids.max=60
+is "takes effect at once" "$(all g)" "200000 200 134217728 60"
+is "and is told" "$("$COSCTL" get g memory.max) $("$COSCTL" get g cpu.rate)" "128M 2"
+ok "back to no limit" "$COSCTL" set g cpu.rate=max pids.max=max
+is "is one" "$(rate g) $(pids g)" "max max"
+"$COSCTL" set g cpu.rate=1 pids.max=60
+before=$(all g)
+for bad in cpu.rate=9m cpu.share=0 memory.max=1 pids.max=1 nokey=1 rlimit.nofile=x hostname=-; do
+	fails "one bad value ($bad) refuses all" 2 . "$COSCTL" set g cpu.rate=250m memory.max=32M "$bad"
+done
+fails "a fixed key refuses all" 2 'fixed' "$COSCTL" set g cpu.rate=250m memory.max=32M name=h
+is "and nothing has changed" "$(all g)" "$before"
+is "nor is anything else told" "$("$COSCTL" get g cpu.rate) $("$COSCTL" get g memory.max)" "1 128M"
+
+# --- memory ---
+# shellcheck disable=SC2016 # the guest's shell
+"$COSCTL" exec g -- sh -c 'dd if=/dev/zero of=/dev/shm/x bs=1M count=40 2>/dev/null'
+is "40 MiB are in use" "$(($("$COSCTL" stats -o json g | sed -n 's/.*"memory_bytes": *\([0-9]*\).*/\1/p') / 1048576 >= 40))" 1
+before=$(all g)
+if [ "$(awk '/SwapTotal/ {print $2}' /proc/meminfo)" = 0 ]; then
+	"$COSCTL" set g cpu.rate=250m memory.max=16M pids.max=40 >"$T/out" 2>&1
+	st=$?
+	is "a maximum below what is used is refused" "$([ $st != 0 ] && echo refused)" refused
+	like "with the limit's name" "$(cat "$T/out")" 'memory.max'
+	is "and nothing has changed" "$(all g)" "$before"
+else
+	skip "a maximum below what is used is refused" "a host without swap"
+fi
+"$COSCTL" exec g -- rm /dev/shm/x
+ok "with room, it is taken" "$COSCTL" set g memory.max=32M
+hog='x=a; while :; do x=$x$x$x; done'
+"$COSCTL" exec g -- sh -c "$hog" >"$T/out" 2>&1
+is "a command that wants too much is killed" "$?" 137
+ok "its guest lives on" "$COSCTL" exec g -- true
+ok "so does the other" "$COSCTL" exec plain -- true
+ok "and the daemon" "$COSCTL" version
+"$COSCTL" run --rm --template busybox hog memory.max=32M -- sh -c "$hog" >"$T/out" 2>&1
+is "a guest that wants too much ends with 137" "$?" 137
+
+# --- processes ---
+"$COSCTL" set g pids.max=30
+# shellcheck disable=SC2016
+timeout 30 "$COSCTL" exec g -- sh -c 'while :; do sleep 1000 & done' >"$T/out" 2>&1
+like "a fork bomb meets its limit" "$(cat "$T/out")" 'fork'
+n=$("$COSCTL" stats -o json g | sed -n 's/.*"pids": *\([0-9]*\).*/\1/p')
+is "at no more than that" "$([ "$n" -le 30 ] && [ "$n" -ge 28 ] && echo so)" so
+ok "others are not touched by it" "$COSCTL" exec plain -- true
+"$COSCTL" exec g -- true >"$T/out" 2>&1 # there may be room for one or none
+ok "stop works in a full guest" "$COSCTL" stop --timeout 1 g
+"$COSCTL" start g
+is "the next start has the limits that were set" "$(rate g) $(memory g) $(pids g)" "100000 33554432 30"
+
+# --- rlimits ---
+# shellcheck disable=SC2016
+"$COSCTL" create --template busybox r rlimit.nofile=100 rlimit.core=0 rlimit.nproc=77 rlimit.fsize=1M rlimit.stack=1M -- sh -c \
+	'ulimit -n; ulimit -Hn; ulimit -c; ulimit -u; ulimit -s; sleep 1000'
+"$COSCTL" start r
+told() {
+	[ "$("$COSCTL" logs r | wc -l)" = 5 ]
+}
+await told
+is "rlimits are the guest's" "$("$COSCTL" logs r | tr -d '\r' | tr '\n' ' ')" "100 100 0 77 1024 "
+is "and those of commands in it" "$("$COSCTL" exec r -- sh -c 'ulimit -n; ulimit -Hn; ulimit -c; ulimit -u; ulimit -s' | tr '\n' ' ')" "100 100 0 77 1024 "
+ok "a small one starts too" "$COSCTL" run --rm --template busybox small rlimit.nofile=16 -- true
+hard=$(awk '/Max open files/ {print $5}' /proc/self/limits)
+if "$COSCTL" run --rm --template busybox more rlimit.nofile=$((hard + 1)) -- true 2>"$T/err"; then
+	skip "a limit above the host's is refused" "a host where cosd may not raise limits"
+else
+	like "a limit above the host's is refused" "$(cat "$T/err")" "rlimit.nofile=$((hard + 1)): Operation not permitted"
+	like "with advice" "$(cat "$T/err")" 'do: .*CAP_SYS_RESOURCE'
+	is "and nothing is left of it" "$("$COSCTL" list -o name | grep -c more)" 0
+fi
+"$COSCTL" delete --all --force
+
+# --- what the host has to give ---
+kill -TERM "$(cat "$T/run/keep.pid")"
+await test ! -e "$T/run/keep.pid"
+echo '{"id.count": 2}' >"$T/cosd.json"
+COSD_ARGS="--config $T/cosd.json"
+cos_start_daemon
+"$COSCTL" create --template busybox 'n{1..3}' -- sleep 1000
+ok "two ranges of ids are enough for two" "$COSCTL" start n1 n2
+fails "a third guest is refused" 6 'id.count' "$COSCTL" start n3
+fails "with advice" 6 'do: .*stop guests' "$COSCTL" start n3
+fails "so is one more to run" 125 'id.count' "$COSCTL" run --rm --template busybox n4 -- true
+is "which leaves nothing" "$("$COSCTL" list -o name | sort | tr '\n' ' ')" "n1 n2 n3 "
+ok "after a stop" "$COSCTL" stop --timeout 0 n1
+ok "there is room" "$COSCTL" start n3
+ok "for as many as before" "$COSCTL" exec n3 -- true
+plan_done

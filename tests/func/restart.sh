@@ -1,0 +1,287 @@
+#!/bin/sh
+# tests/func/restart.sh - restarts: of guests by policy and from inside, of the daemon's two processes under them
+. "$(dirname "$0")/lib.sh"
+cos_setup
+cos_template
+B=$T/b
+mkdir "$B"
+
+field() { # GUEST KEY
+	"$COSCTL" status "$1" | sed -n "s/^$2  *//p"
+}
+state_is() {
+	[ "$(field "$1" state)" = "$2" ]
+}
+lines_in() { # FILE AT-LEAST
+	[ "$(wc -l <"$1")" -ge "$2" ]
+}
+events_of() { # GUEST EVENT
+	"$COSCTL" events -o json | grep "\"guest\": *\"$1\"" | grep "\"event\": *\"$2\""
+}
+has_event() {
+	events_of "$1" "$2" | grep -q .
+}
+said() { # EVENT of the daemon
+	"$COSCTL" events -o json | grep -q "\"event\": *\"$1\""
+}
+
+# --- policies ---
+"$COSCTL" create --template busybox no -- sh -c 'exit 3'
+"$COSCTL" start no
+ok "restart=no: a failure is told" await state_is no failed
+is "with its status" "$(field no last_end)" "exit 3"
+like "and its reason" "$(field no reason)" "ended by itself: exit 3"
+"$COSCTL" create --template busybox fine restart=on-failure -- true
+"$COSCTL" start fine
+ok "restart=on-failure: success is the end" await state_is fine defined
+
+# shellcheck disable=SC2016 # the guest's shell
+"$COSCTL" create --template busybox --bind "$B:/b" again restart=on-failure -- sh -c \
+	'echo x >>/b/again; [ "$(wc -l </b/again)" -lt 4 ]; exit $((1 - $?))'
+: >"$B/again"
+"$COSCTL" start again
+ok "restart=on-failure: a failure is tried again" await lines_in "$B/again" 4
+ok "until it is none" await state_is again defined
+is "three times" "$(events_of again restart | wc -l)" 3
+stamps() {
+	events_of again "$1" | sed 's/.*"time_usec": *\([0-9]*\).*/\1/'
+}
+stamps exit >"$T/exits"
+stamps restart >"$T/restarts"
+is "after waits of 0.1, 0.2 and 0.4 s" "$(paste "$T/exits" "$T/restarts" | head -3 | awk '
+	{ d = ($2 - $1) / 1e6; printf "%s ", (d >= 0.1 * 2 ^ (NR - 1) - 0.002) ? "ok" : d }')" "ok ok ok "
+
+"$COSCTL" create --template busybox --bind "$B:/b" always restart=always -- sh -c 'echo x >>/b/always'
+: >"$B/always"
+"$COSCTL" start always
+ok "restart=always: success is tried again too" await lines_in "$B/always" 5
+ok "it waits for its next start" await state_is always defined
+ok "stop" "$COSCTL" stop always
+ok "cancels that" has_event always restart-cancelled
+cp "$B/always" "$T/always"
+fails "there is nothing to stop any more" 3 'which is' "$COSCTL" stop always
+
+# --- from inside ---
+"$COSCTL" create --template busybox boot restart=no -- sleep 1000
+"$COSCTL" start boot
+pid=$(field boot pid)
+new_pid() {
+	p=$(field boot pid)
+	[ -n "$p" ] && [ "$p" != "$pid" ] && state_is boot running
+}
+"$COSCTL" exec boot -- reboot -f >"$T/reboot.log" 2>&1
+ok "reboot(2) inside starts the guest again, whatever the policy" await new_pid
+ok "commands run in it" "$COSCTL" exec boot -- true
+for how in halt poweroff; do
+	"$COSCTL" create --template busybox $how restart=always -- sleep 1000
+	"$COSCTL" start $how
+	"$COSCTL" exec $how -- $how -f >"$T/$how.log" 2>&1
+	ok "$how inside stops it, whatever the policy" await state_is $how defined
+	ok "no restart is planned" sh -c "! $COSCTL stop $how"
+done
+
+# A guest that does nothing else: it is slowed down, but never given up.
+"$COSCTL" create --template busybox loop restart=no -- reboot -f
+"$COSCTL" start loop
+loops() {
+	[ "$(events_of loop restart | wc -l)" -ge 4 ]
+}
+ok "a guest that only reboots is started again" await loops
+is "after longer and longer waits" "$(events_of loop exit | sed 's/.*"time_usec": *\([0-9]*\).*/\1/' | head -4 | awk '
+	NR > 1 { printf "%s ", ($1 - p >= 1e5 * 2 ^ (NR - 2) - 2e3) ? "ok" : $1 - p } { p = $1 }')" "ok ok ok "
+ok "stop ends that" "$COSCTL" delete --force loop
+
+# A start that fails is tried again as well when the policy had asked for it.
+"$COSCTL" create --template busybox --bind "$B:/b" back restart=always -- sh -c 'until [ -e /b/end ]; do sleep 0.05; done'
+"$COSCTL" start back
+"$COSCTL" set back 'binds=[{"source":"'"$T/later"'","target":"/b"}]'
+touch "$B/end"
+ok "a restart that fails is told" await has_event back start-failed
+mkdir "$T/later"
+ok "and tried again until it succeeds" await state_is back running
+touch "$T/later/end"
+"$COSCTL" delete --force back
+rm -f "$B/end"
+"$COSCTL" create --template busybox --bind "$T/none:/b" hand restart=always -- true
+fails "a start by hand is not" 2 'bind source' "$COSCTL" start hand
+fails "but stays failed" 3 'failed' "$COSCTL" stop hand
+
+# --- stopping ---
+"$COSCTL" create --template busybox deaf -- sh -c 'trap "" TERM INT HUP; echo >/ready; while :; do sleep 1; done'
+"$COSCTL" start deaf
+ok "a guest that ignores signals runs" await "$COSCTL" exec deaf -- test -e /ready
+ok "stop waits and kills" "$COSCTL" stop --timeout 1 deaf
+ok "the timeout is told" has_event deaf stop-timeout
+ok "and the kill" has_event deaf kill
+is "it ended by that" "$(field deaf last_end)" "signal 9"
+ok "and is stopped, not failed" state_is deaf defined
+"$COSCTL" create --template busybox soft restart=always -- sh -c 'trap "exit 5" TERM; echo >/ready; while :; do sleep 0.1; done'
+"$COSCTL" start soft
+await "$COSCTL" exec soft -- test -e /ready
+ok "a guest that listens stops" "$COSCTL" stop soft
+is "with its own status" "$(field soft last_end)" "exit 5"
+ok "and is not restarted" state_is soft defined
+
+gone() {
+	! "$COSCTL" list -o name | grep -qx "$1"
+}
+"$COSCTL" run -d --rm --template busybox brief -- sleep 1000 >/dev/null
+ok "an ephemeral guest runs" state_is brief running
+ok "stop" "$COSCTL" stop --timeout 1 brief
+ok "and it is gone" gone brief
+"$COSCTL" run -d --rm --template busybox brief -- sh -c 'exit 7' >/dev/null
+ok "one that fails is gone too" await gone brief
+"$COSCTL" run -d --rm --template busybox brief -- sleep 1000 >/dev/null
+kill -9 "$(field brief pid)"
+ok "one that is killed from outside is gone too" await gone brief
+is "with its root" "$(find "$T/state/cow/guests" -maxdepth 1 -name 'brief*')" ""
+is "and its log" "$(find "$T/state/log" -name 'brief*')" ""
+
+# --- the daemon's processes ---
+"$COSCTL" create --template busybox --bind "$B:/b" long restart=no -- sh -c \
+	'echo started; until [ -e /b/go ]; do sleep 0.1; done; echo ending; exit 42'
+worker() {
+	cat "$T/run/cosd.pid"
+}
+other_worker() {
+	[ -e "$T/run/cosd.pid" ] && [ "$(worker)" != "$1" ] && "$COSCTL" version >/dev/null 2>&1
+}
+begin() {
+	rm -f "$B/go"
+	"$COSCTL" start long
+	pid=$(field long pid)
+}
+survives() { # WHAT
+	is "$1: the guest runs on as the same process" "$(field long pid)" "$pid"
+	ok "$1: in state running" state_is long running
+	ok "$1: commands run in it" "$COSCTL" exec long -- true
+	ok "$1: its limits can be set" "$COSCTL" set long "cpu.share=$((100 + tap_n))"
+}
+endings() {
+	"$COSCTL" logs long | grep -c ending
+}
+more_endings() {
+	[ "$(endings)" -gt "$had" ]
+}
+ends_with_42() { # WHAT
+	had=$(endings)
+	touch "$B/go"
+	ok "$1: its end is seen" await state_is long failed
+	is "$1: with its status" "$(field long last_end)" "exit 42"
+	ok "$1: and what it said on its console" await more_endings
+}
+
+begin
+old=$(worker)
+kill -9 "$old"
+ok "worker killed: a new one serves" await other_worker "$old"
+survives "worker killed"
+ends_with_42 "worker killed"
+
+begin
+old=$(worker)
+kill -9 "$old"
+await other_worker "$old"
+old=$(worker)
+kill -9 "$old"
+ok "worker killed twice: a new one serves" await other_worker "$old"
+survives "worker killed twice"
+ends_with_42 "worker killed twice"
+
+begin
+old=$(worker)
+keeper=$(cat "$T/run/keep.pid")
+kill -9 "$keeper"
+new_keeper() {
+	[ -e "$T/run/keep.pid" ] && [ "$(cat "$T/run/keep.pid")" != "$keeper" ] && other_worker "$old"
+}
+ok "keeper killed: another takes its place" await new_keeper
+survives "keeper killed"
+ends_with_42 "keeper killed"
+
+begin
+old=$(worker)
+kill -9 "$old"
+await other_worker "$old"
+old=$(worker)
+keeper=$(cat "$T/run/keep.pid")
+kill -9 "$keeper"
+ok "worker, then keeper killed: others take their places" await new_keeper
+survives "worker, then keeper killed"
+ends_with_42 "worker, then keeper killed"
+
+stop_daemon() {
+	keeper=$(cat "$T/run/keep.pid")
+	kill -TERM "$keeper"
+	await test ! -e "$T/run/keep.pid" && await sh -c "! kill -0 $keeper 2>/dev/null"
+}
+begin
+ok "the daemon ends on SIGTERM while a guest runs" stop_daemon
+ok "the guest does not" kill -0 "$pid"
+cos_start_daemon
+survives "daemon stopped and started"
+ends_with_42 "daemon stopped and started"
+
+begin
+stop_daemon
+touch "$B/go"
+await sh -c "! kill -0 $pid 2>/dev/null"
+cos_start_daemon
+# The kernel may still have the status of a process that nobody has waited for.
+like "an end that nobody saw is unknown, or the true one" "$(field long last_end)" '^(unknown|exit 42)$'
+ok "and a failure" state_is long failed
+begin
+kill -9 "$(cat "$T/run/keep.pid")" "$(worker)"
+await sh -c "! \"$COSCTL\" version"
+rm -f "$T/run/cosd.pid" "$T/run/keep.pid"
+cos_start_daemon
+survives "both killed, a new daemon"
+ends_with_42 "both killed, a new daemon"
+
+# --- configuration ---
+stop_daemon
+conf() {
+	printf '%s\n' "$1" >"$T/cosd.json"
+}
+refusals() {
+	"$COSCTL" events -o json | grep -c '"reload-refused"'
+}
+conf '{"events.log_bytes": 1000000}'
+COSD_ARGS="--config $T/cosd.json"
+cos_start_daemon
+conf '{"events.log_bytes": 1000000, "log.level": 3}'
+kill -HUP "$(cat "$T/run/keep.pid")"
+ok "SIGHUP reloads" await said reload
+n=$(refusals)
+more_refusals() {
+	[ "$(refusals)" -gt "$n" ]
+}
+conf '{"log.level": 9}'
+kill -HUP "$(worker)"
+ok "a bad value is refused" await more_refusals
+like "by name" "$("$COSCTL" events -o json | grep reload-refused | tail -1)" 'log.level'
+n=$(refusals)
+conf '{"profile.dir": "/nowhere", "id.count": 99}'
+kill -HUP "$(cat "$T/run/keep.pid")"
+ok "a change that needs a restart is refused" await more_refusals
+like "by name" "$("$COSCTL" events -o json | grep reload-refused | tail -1)" 'id.count'
+fails "and with it all others" 2 "there is no profile none" "$COSCTL" create --template busybox --profile none x
+"$COSCTL" create --template busybox --profile none x 2>"$T/err"
+like "the old value is in force" "$(cat "$T/err")" 'cos/profiles'
+n=$(refusals)
+rm "$T/cosd.json"
+kill -HUP "$(cat "$T/run/keep.pid")"
+ok "the daemon lives without its file" "$COSCTL" version
+
+# --- a careless starter ---
+"$COSD" --instance "$INSTANCE-y" --state-dir "$T/y-state" --runtime-dir "$T/y-run" <&- >&- 2>&- &
+await test -e "$T/y-run/cosd.pid"
+for p in keep cosd; do
+	is "streams that the starter closed are nobody's ($p.pid)" \
+		"$(readlink /proc/"$(cat "$T/y-run/$p.pid")"/fd/0 /proc/"$(cat "$T/y-run/$p.pid")"/fd/1 /proc/"$(cat "$T/y-run/$p.pid")"/fd/2 | uniq)" /dev/null
+done
+kill "$(cat "$T/y-run/keep.pid")"
+ok "that daemon ends" await test ! -e "$T/y-run/keep.pid"
+
+is "what was cancelled was not started after all" "$(cat "$B/always")" "$(cat "$T/always")"
+plan_done
