@@ -17,11 +17,13 @@ ok() { # DESCRIPTION COMMAND...: the command succeeds
 	desc=$1
 	shift
 	tap_n=$((tap_n + 1))
-	if "$@" >"$T/ok.log" 2>&1; then
+	"$@" >"$T/ok.log" 2>&1
+	st=$?
+	if [ "$st" = 0 ]; then
 		echo "ok $tap_n - $desc"
 	else
 		echo "not ok $tap_n - $desc"
-		echo "# $* ended with $?"
+		echo "# $* ended with $st"
 		sed 's/^/# /' "$T/ok.log" | head -20
 		tap_failed=$((tap_failed + 1))
 	fi
@@ -116,11 +118,11 @@ cos_template() {
 cos_teardown() {
 	[ -n "${T:-}" ] && [ -d "$T" ] || return 0
 	"$COSCTL" delete --all --force >/dev/null 2>&1
-	for f in keep.pid cosd.pid; do
-		[ -e "$T/run/$f" ] && kill -TERM "$(cat "$T/run/$f")" 2>/dev/null
-	done
-	for i in $(seq 100); do
-		[ -e "$T/run/keep.pid" ] || break
+	keeper=$(cat "$T/run/keep.pid" 2>/dev/null)
+	[ -z "$keeper" ] || kill -TERM "$keeper" 2>/dev/null
+	i=0
+	while [ -n "$keeper" ] && readlink "/proc/$keeper/exe" >/dev/null && [ "$i" -lt 200 ]; do
+		i=$((i + 1))
 		sleep 0.05
 	done
 	grep -q " $T/state " /proc/self/mountinfo && umount "$T/state"

@@ -150,6 +150,8 @@ untouched"
 ok "writable" "$COSCTL" exec binds -- touch /mnt/a/new
 is "by owners as inside" "$(stat -c %u:%g "$T/shared/new") $("$COSCTL" exec binds -- stat -c %u:%g /mnt/b/new)" "0:0 0:0"
 fails "or not" 1 'Read-only' "$COSCTL" exec binds -- touch /mnt/b/new
+"$COSCTL" exec binds -- sh -c 'mount -o remount,rw,bind /mnt/b; touch /mnt/b/hole' >/dev/null 2>&1
+ok "and not after a remount by the guest's root" test ! -e "$T/shared/hole"
 ok "another owner's file" "$COSCTL" exec --user 33 binds -- sh -c '! touch /mnt/a/x 2>/dev/null'
 "$COSCTL" exec binds -- chown 33:33 /mnt/a/new
 is "is his outside too" "$(stat -c %u:%g "$T/shared/new")" 33:33
