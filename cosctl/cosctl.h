@@ -8,17 +8,17 @@
 #include "lib/base/err.h"
 #include "lib/wire/client.h"
 
-#define NAMES_MAX   100000
-#define REPEAT_MAX  256
-#define EXIT_USAGE  2
-#define EXIT_OURS   125
+#define NAMES_MAX  100000
+#define REPEAT_MAX 256
+#define EXIT_USAGE 2
+#define EXIT_OURS  125
 
 enum out_format { OUT_TABLE, OUT_JSON, OUT_CSV, OUT_NAME };
 
 /* Options by letter of commands.def; what a command does not know is refused before it runs. */
 struct args {
 	const char *socket;
-	const char *value[128];	 /* of an option; NULL: not given, "" for one without argument */
+	const char *value[128]; /* of an option; NULL: not given, "" for one without argument */
 	const char *many[REPEAT_MAX]; /* --env, --bind, --profile, --filter in order */
 	char many_of[REPEAT_MAX];
 	unsigned n_many;
@@ -65,9 +65,10 @@ struct column {
 	const char *title, *key;
 	enum column_kind kind;
 };
-/* Prints the objects of ROWS as the arguments ask for: a table, {"schema": 1, KEY: [...]}, CSV or names.
- * Rows that a --filter does not match are left out. */
-void out_rows(const struct args *a, json_t *rows, const char *key, const struct column *cols, unsigned n);
+/* Prints the objects of ROWS as the arguments ask for: a table, {"schema": 1, KEY: [...]}, CSV or
+ * names. Rows that a --filter does not match are left out. */
+void out_rows(const struct args *a, json_t *rows, const char *key, const struct column *cols,
+	      unsigned n);
 /* "512.0M", "3d02h"; BUF takes 32 bytes. */
 char *out_bytes(uint64_t v, char *buf);
 char *out_age(uint64_t usec, char *buf);
@@ -76,7 +77,8 @@ void out_json(json_t *doc);
 
 /* --- talk.c --- */
 /* One call on a connection of its own. Says the error; returns an exit status. */
-int talk(const struct args *a, const char *method, json_t *params, json_t **ret, const char *object);
+int talk(const struct args *a, const char *method, json_t *params, json_t **ret,
+	 const char *object);
 /* One call for each name, PARALLEL at once; steals nothing. PARAMS gets "name" added. */
 int talk_each(const struct args *a, const char *method, json_t *params, char **names, unsigned n,
 	      bool print_answers);
@@ -88,10 +90,10 @@ struct pump {
 	const struct args *args;
 	struct client *client; /* its last answer ends the pump; NULL: the streams do */
 	int to_guest, from_guest, from_guest_err; /* from_guest_err -1: terminal */
-	bool tty;	 /* raw mode and window size */
-	bool escape;	 /* ^] detaches */
-	const char *guest; /* whom signals are for; NULL: nobody */
-	int resize;	 /* a terminal's master, -1: ask the daemon to size GUEST's console */
+	bool tty;                                 /* raw mode and window size */
+	bool escape;                              /* ^] detaches */
+	const char *guest;                        /* whom signals are for; NULL: nobody */
+	int resize; /* a terminal's master, -1: ask the daemon to size GUEST's console */
 };
 /* Until the end. Returns the exit status: the guest's own, or 125 when it was not told. */
 int pump_run(struct pump *p);

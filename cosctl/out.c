@@ -99,6 +99,8 @@ static void print_table(const struct args *a, json_t *rows, const struct column 
 	char cell[CELL];
 	json_t *row;
 
+	if (!width)
+		exit(1);
 	for (unsigned c = 0; c < n; c++)
 		width[c] = a->value['N'] ? 1 : strlen(cols[c].title);
 	json_array_foreach(rows, i, row) {

@@ -16,10 +16,11 @@
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 
-#define CHUNK  65536
-#define DETACH 0x1d /* ^] */
-#define EOT    0x04 /* ^D */
-#define DRAINS 256
+#define CHUNK            65536
+#define DETACH           0x1d /* ^] */
+#define EOT              0x04 /* ^D */
+#define DRAINS           256
+#define CONSOLE_END_MSEC 1000
 
 struct flow {
 	struct pump *p;
@@ -261,11 +262,13 @@ static void wait_once(struct flow *f)
 static void drain(struct pump *p)
 {
 	int *const from[] = { &p->from_guest, &p->from_guest_err };
+	/* A console's last bytes come through the keeper, which then closes the stream. */
+	int msec = p->guest && p->from_guest == p->to_guest ? CONSOLE_END_MSEC : 0;
 
 	for (int i = 0; i < 2; i++) {
 		struct pollfd fd = { *from[i], POLLIN, 0 };
 
-		for (int n = 0; n < DRAINS && *from[i] >= 0 && poll(&fd, 1, 0) > 0; n++) {
+		for (int n = 0; n < DRAINS && *from[i] >= 0 && poll(&fd, 1, msec) > 0; n++) {
 			if (!copy_out(*from[i], i + 1))
 				break;
 		}
@@ -278,7 +281,7 @@ int pump_run(struct pump *p)
 
 	signal(SIGPIPE, SIG_IGN); /* a guest that does not read is no reason to die */
 	f = (struct flow){ .p = p, .status = EXIT_OURS, .saved = { 0 } };
-	f.signals = watch_signals(p->guest && !p->tty);
+	f.signals = watch_signals(p->guest && !p->tty && !p->escape);
 	if (p->to_guest >= 0)
 		fcntl(p->to_guest, F_SETFL, fcntl(p->to_guest, F_GETFL) | O_NONBLOCK);
 	enter_raw(&f);

@@ -6,7 +6,8 @@
 #include "cosctl/cosctl.h"
 
 /* NAME... KEY=VALUE... and the options of create and run. The names are the caller's. */
-int spec_from_args(struct args *a, json_t **ret, char ***ret_names, unsigned *ret_n, struct cos_err *err);
+int spec_from_args(struct args *a, json_t **ret, char ***ret_names, unsigned *ret_n,
+		   struct cos_err *err);
 /* Adds KEY=VALUE to SPEC. */
 int spec_add_word(json_t *spec, const char *word, struct cos_err *err);
 /* --env options into OBJ's member "env". */

@@ -213,10 +213,12 @@ int api_guest_stop(struct call *c, json_t *params, struct cos_err *err)
 	r = guest_stop(g, p.kill ? 0 : timeout, err);
 	if (r < 0)
 		return cos_context(err, r, "stop %s", p.name);
-	if (g->slot < 0) /* it had only been starting */
+	if (g->slot < 0) { /* it had only been starting */
+		guest_drop_unstarted(g);
 		call_reply(c, NULL, NULL, 0);
-	else
+	} else {
 		wait_for(c, g, WAIT_END);
+	}
 	return 0;
 }
 
@@ -293,6 +295,8 @@ int api_guest_kill(struct call *c, json_t *params, struct cos_err *err)
 			wait_for(c, g, WAIT_END);
 			return 0;
 		}
+		if (r == 0)
+			guest_drop_unstarted(g);
 	} else if (g->pidfd < 0) {
 		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
 			     guest_state_name[g->state]);

@@ -1,8 +1,8 @@
 /* cosd/call.h - connections and calls
  *
- * A handler returns 0 and has answered or will; or it returns a negative errno with *err filled and has
- * not answered. A call that waits is in somebody's list by its link; when its client goes away it stays
- * there, and answers to it go nowhere. Calls on one connection are served in order. */
+ * A handler returns 0 and has answered or will; or it returns a negative errno with *err filled and
+ * has not answered. A call that waits is in somebody's list by its link; when its client goes away
+ * it stays there, and answers to it go nowhere. Calls on one connection are served in order. */
 #pragma once
 
 #include <jansson.h>
@@ -31,7 +31,7 @@ struct conn {
 	struct frame_in in;
 	struct frame_out out;
 	struct loop_timer again; /* whole messages are left in IN */
-	bool root;		 /* came through cosd.sock */
+	bool root;               /* came through cosd.sock */
 	bool closing, eof;
 	uid_t uid;
 	struct call *call; /* the one that is being served */
@@ -56,7 +56,7 @@ struct call {
 	uid_t uid;
 	struct list link; /* in the list of whom it waits for */
 	enum call_wait wait;
-	bool told; /* a run's first answer went out */
+	bool told;  /* a run's first answer went out */
 	int fds[3]; /* the client's ends, for a run's first answer */
 	unsigned n_fds;
 	void (*client_gone)(struct call *c); /* may be NULL; frees whatever hangs on the call */

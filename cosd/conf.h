@@ -1,4 +1,5 @@
-/* cosd/conf.h - the daemon's configuration, cosd.json: strict, one row a key, reloaded all or nothing */
+/* cosd/conf.h - the daemon's configuration, cosd.json: strict, one row a key, reloaded all or
+ * nothing */
 #pragma once
 
 #include <stdbool.h>

@@ -139,6 +139,11 @@ static void viewer_ready(struct loop_source *s, uint32_t events)
 
 	if (events & EPOLLOUT)
 		viewer_flush(v);
+	if (!v->dead && v->n_in > 0 && (events & (EPOLLHUP | EPOLLERR))) {
+		viewer_drop(v); /* gone, with input that the terminal does not take: nothing masks
+				   that */
+		return;
+	}
 	if (v->dead || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)) || v->n_in > 0)
 		return;
 	n = recv(v->src.fd, v->in, sizeof(v->in), MSG_DONTWAIT);

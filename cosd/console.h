@@ -1,9 +1,9 @@
 /* cosd/console.h - the keeper's side of a guest's console: drain it, log it, show it
  *
- * An undrained terminal blocks its guest after 15 kB, a closed one sends SIGHUP; so the keeper always
- * reads, into a log of bounded size, but not faster than RATE bytes a second, because the work of a guest
- * that floods its console is the host's. Viewers get the same bytes; one that does not read for a second
- * is dropped. */
+ * An undrained terminal blocks its guest after 15 kB, a closed one sends SIGHUP; so the keeper
+ * always reads, into a log of bounded size, but not faster than RATE bytes a second, because the
+ * work of a guest that floods its console is the host's. Viewers get the same bytes; one that does
+ * not read for a second is dropped. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 
 struct console {
 	struct loop *loop;
-	struct loop_source src; /* the master */
+	struct loop_source src;  /* the master */
 	struct loop_timer pause; /* until more may be read */
 	struct list viewers;
 	int master, log_dir, log;

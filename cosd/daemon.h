@@ -42,15 +42,15 @@ struct daemon {
 	struct launch_host host;
 	struct list guests; /* struct guest.link, by name */
 	unsigned n_guests;
-	uint8_t *slots;	    /* id_count bits of which are used */
-	struct list rules;  /* struct rules_entry, profile.c */
+	uint8_t *slots;    /* id_count bits of which are used */
+	struct list rules; /* struct rules_entry, profile.c */
 	struct list conns;
 	unsigned n_conns;
-	struct list jobs;   /* struct job.link */
-	struct list execs;  /* struct exec.link */
+	struct list jobs;  /* struct job.link */
+	struct list execs; /* struct exec.link */
 	struct event_log events;
 	struct pool pool;
-	struct list dying;  /* struct slot_grave.link: groups that could not be removed yet */
+	struct list dying; /* struct slot_grave.link: groups that could not be removed yet */
 	struct loop_timer reaper;
 	uint64_t began_usec;
 };
@@ -59,7 +59,8 @@ struct daemon {
 int worker_run(struct keep_args *a, int link);
 
 /* --- keeper, worker's side (keeplink.c) --- */
-int keeplink_add(struct daemon *d, uint32_t slot, const char *name, pid_t pid, int pidfd, int console);
+int keeplink_add(struct daemon *d, uint32_t slot, const char *name, pid_t pid, int pidfd,
+		 int console);
 void keeplink_del(struct daemon *d, uint32_t slot);
 /* Removes the console log of a guest that is deleted; after what the keeper still writes to it. */
 void keeplink_unlog(struct daemon *d, const char *name);
@@ -74,7 +75,7 @@ int keeplink_watch(struct daemon *d);
 
 /* --- slots of ids (slots.c) --- */
 int slot_lease(struct daemon *d, struct cos_err *err); /* the lowest free one */
-void slot_take(struct daemon *d, unsigned slot);	/* of a guest that was adopted */
+void slot_take(struct daemon *d, unsigned slot);       /* of a guest that was adopted */
 uint32_t slot_id_base(const struct daemon *d, unsigned slot);
 /* Removes the slot's control groups and then frees it, as soon as the kernel lets them go. */
 void slot_retire(struct daemon *d, unsigned slot);

@@ -94,17 +94,23 @@ static void give_up(struct guest *g)
 	g->slot = -1;
 }
 
-/* What must not outlive a failed start is deleted with it; what the policy started is tried again.
- */
-static void fail(struct guest *g, enum guest_event ev, struct cos_err *why)
+bool guest_drop_unstarted(struct guest *g)
 {
 	struct cos_err err;
 
-	guest_event(g, ev, why);
 	if (!g->spec.ephemeral && !g->from_run)
-		try_again(g);
-	else if (guest_delete(g, &err) < 0)
+		return false;
+	if (guest_delete(g, &err) < 0)
 		log_say(LOG_ERROR, "delete after a failed start: %s", err.why);
+	return true;
+}
+
+/* What the policy started is tried again. */
+static void fail(struct guest *g, enum guest_event ev, struct cos_err *why)
+{
+	guest_event(g, ev, why);
+	if (!guest_drop_unstarted(g))
+		try_again(g);
 }
 
 static void start_timeout(struct loop_timer *t)
@@ -208,6 +214,15 @@ static void go(struct guest *g)
 		fail(g, GE_FAIL, &err);
 }
 
+static void start_soon(struct loop_timer *t)
+{
+	struct guest *g = container_of(t, struct guest, timer);
+
+	g->timer.fire = start_timeout;
+	loop_timer_set(&g->d->loop, &g->timer, START_TIMEOUT_USEC);
+	go(g);
+}
+
 int guest_start(struct guest *g, const int *stdio, struct cos_err *err)
 {
 	int r = guest_event(g, GE_START, err);
@@ -218,10 +233,15 @@ int guest_start(struct guest *g, const int *stdio, struct cos_err *err)
 		else
 			close(stdio[i]);
 	}
-	if (r == 0)
-		go(g);
-	else
+	if (r < 0) {
 		close_p(&g->view);
+	} else if (g->sync.loop || g->process.loop) {
+		/* The last run's sources are still the loop's, until its round is over. */
+		g->timer.fire = start_soon;
+		loop_timer_set(&g->d->loop, &g->timer, 0);
+	} else {
+		go(g);
+	}
 	return r;
 }
 
@@ -534,9 +554,13 @@ static void restart_fire(struct loop_timer *t)
 
 bool guest_cancel_restart(struct guest *g)
 {
+	struct cos_err err;
+
 	if (g->timer.at_usec == 0 || g->timer.fire != restart_fire)
 		return false;
 	loop_timer_clear(&g->timer);
+	cos_fail(&err, COS_E_STATE, 0, "%s was stopped before it was started again", g->name);
+	answer_failed(g, &err);
 	return true;
 }
 
@@ -620,7 +644,8 @@ void guest_ended(struct guest *g, int status)
 	char text[32];
 
 	g->status = status;
-	reboot = is_reboot(g, SIGHUP);
+	reboot =
+		!g->stop_asked && is_reboot(g, SIGHUP); /* who was asked to stop is not to return */
 	halt = is_reboot(g, SIGINT);
 	wanted = g->stop_asked || reboot || halt || status_code(status) == 0;
 	if (!wanted)

@@ -115,7 +115,7 @@ int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_e
 	struct guest *g;
 	int r = profile_expand(d, own, &doc, err);
 
-	if (r == 0)
+	if (r >= 0)
 		r = spec_parse(doc, &spec, err);
 	if (r < 0)
 		return r;
@@ -143,8 +143,12 @@ int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_e
 		struct cos_err ignored;
 
 		cowfs_root_remove(&d->cow, g ? g->name : spec.name, &ignored);
-		if (g)
+		if (g) {
 			guest_free(g);
+		} else {
+			spec_done(&spec);
+			json_decref(own);
+		}
 		return r;
 	}
 	drop_logs(d, g->name); /* written behind the back of the last one's delete */

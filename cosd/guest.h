@@ -100,7 +100,9 @@ bool guest_is_frozen(const struct guest *g);
 int guest_start(struct guest *g, const int *stdio, struct cos_err *err);
 /* Asks a running guest to end, with TIMEOUT_SEC until the kill. */
 int guest_stop(struct guest *g, uint64_t timeout_sec, struct cos_err *err);
-/* Whether a restart was due; it is not any more. */
+/* Deletes what must not outlive a start that failed or was given up; false: G may. */
+bool guest_drop_unstarted(struct guest *g);
+/* Whether a restart was due; it is not any more, and who waited for it is told. */
 bool guest_cancel_restart(struct guest *g);
 /* The process ended with STATUS: the right event, teardown, answers, restart policy. */
 void guest_ended(struct guest *g, int status);

@@ -38,6 +38,7 @@ struct job {
 	size_t n_line, n_error;
 	uint64_t files, bytes;
 	json_t *warnings;
+	bool again; /* a sweep: there is more since it began */
 };
 
 static void job_free_fire(struct loop_timer *t)
@@ -179,6 +180,8 @@ static void process_ready(struct loop_source *s, uint32_t events)
 	}
 	j->call = NULL;
 	job_end(j);
+	if (j->again)
+		jobs_sweep(j->d);
 }
 
 /* The program lies beside cosd, or beside cosd's folder in a build tree. */
@@ -292,8 +295,18 @@ void jobs_sweep(struct daemon *d)
 {
 	static const char *const args[] = { "sweep", NULL };
 	struct cos_err err;
-	int r = cowfs_sweep(&d->cow, SWEEP_INLINE);
+	struct list *p;
+	int r;
 
+	list_for_each(p, &d->jobs) { /* one child at a time, however many guests are deleted */
+		struct job *j = list_entry(p, struct job, link);
+
+		if (!j->call) {
+			j->again = true;
+			return;
+		}
+	}
+	r = cowfs_sweep(&d->cow, SWEEP_INLINE);
 	if (r == -EAGAIN && start(d, NULL, args, -1, &err) < 0)
 		log_say(LOG_ERROR, "%s", err.why);
 }

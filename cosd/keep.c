@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,7 +30,7 @@
 
 #define RESTART_QUICK_USEC USEC_PER_SEC /* a worker that lived shorter waits before the next */
 #define STOP_WAIT_USEC     (5 * USEC_PER_SEC)
-#define UNMOUNT_TRIES	   50
+#define UNMOUNT_TRIES      50
 #define UNMOUNT_WAIT_USEC  20000
 #define RETRY_USEC         10000
 
@@ -164,7 +165,7 @@ static void del(struct kept *e)
 	loop_timer_set(&e->k->loop, &e->retry, 0);
 }
 
-static void send_list(struct keeper *k, int sock)
+static bool send_list(struct keeper *k, int sock)
 {
 	struct keep_msg end = { .op = KEEP_END };
 	struct list *p;
@@ -177,9 +178,9 @@ static void send_list(struct keeper *k, int sock)
 		m.op = KEEP_ITEM;
 		e->told = e->m.ended;
 		if (io_send_fds(sock, &m, sizeof(m), fds, e->console.open ? 2 : 1, 0) < 0)
-			return;
+			return false;
 	}
-	io_send_fds(sock, &end, sizeof(end), NULL, 0, 0);
+	return io_send_fds(sock, &end, sizeof(end), NULL, 0, 0) > 0;
 }
 
 static void stop(struct keeper *k)
@@ -448,8 +449,8 @@ static void hold_ready(struct loop_source *s, uint32_t events)
 	(void)events;
 	if (fd < 0)
 		return;
-	send_list(k, fd);
-	k->loop.stop = true; /* what was sent lives on in the other process */
+	if (send_list(k, fd))
+		k->loop.stop = true; /* what was sent lives on in the other process */
 }
 
 static int hold_listen(struct keeper *k, struct cos_err *err)
@@ -543,6 +544,17 @@ static void finish(struct keeper *k)
 	unlinkat(k->runtime, "keep.pid", 0); /* last: whoever waits for the end looks at it */
 }
 
+/* Three descriptors for each guest. */
+static void raise_nofile(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
 int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned n)
 {
 	struct keeper k = {
@@ -558,6 +570,7 @@ int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned 
 	int r;
 
 	list_init(&k.kept);
+	raise_nofile();
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (a->kill_points)

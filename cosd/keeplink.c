@@ -77,6 +77,8 @@ static void replace_keeper(struct daemon *d)
 	struct list *p;
 
 	event_say(d, NULL, "keeper-lost", NULL);
+	if (!items) /* the next daemon adopts by record */
+		_exit(1);
 	log_say(LOG_WARN, "the keeper ended; this process takes its place");
 	list_for_each(p, &d->guests) {
 		struct guest *g = list_entry(p, struct guest, link);
@@ -101,7 +103,8 @@ static void told_exit(struct daemon *d, const struct keep_msg *m)
 	list_for_each(p, &d->guests) {
 		struct guest *g = list_entry(p, struct guest, link);
 
-		if (g->slot == (int)m->slot && g->pid == m->pid && g->pidfd >= 0) {
+		/* A child of this process tells itself, by its own pidfd, and better. */
+		if (g->slot == (int)m->slot && g->pid == m->pid && g->adopted && g->pidfd >= 0) {
 			guest_ended(g, m->status);
 			return;
 		}

@@ -191,9 +191,9 @@ static char *absolute(const char *path)
 {
 	char cwd[PATH_MAX], *out = NULL;
 
-	if (path[0] == '/')
+	if (path && path[0] == '/')
 		return strdup(path);
-	if (!getcwd(cwd, sizeof(cwd)) || asprintf(&out, "%s/%s", cwd, path) < 0)
+	if (!path || !getcwd(cwd, sizeof(cwd)) || asprintf(&out, "%s/%s", cwd, path) < 0)
 		return NULL;
 	return out;
 }
@@ -273,6 +273,11 @@ static void fill_defaults(struct keep_args *a)
 	a->state_dir = absolute(a->state_dir ?: state);
 	a->runtime_dir = absolute(a->runtime_dir ?: runtime);
 	a->config = absolute(a->config);
+	if (!a->state_dir || !a->runtime_dir || !a->config) {
+		fputs("cosd: the working directory is not known: name directories by absolute paths\n",
+		      stderr);
+		exit(1);
+	}
 	a->exe = getenv("COSD_EXE");
 }
 

@@ -1,4 +1,5 @@
-/* cosd/notify.h - what systemd is told (sd_notify(3)'s protocol); nothing happens without NOTIFY_SOCKET */
+/* cosd/notify.h - what systemd is told (sd_notify(3)'s protocol); nothing happens without
+ * NOTIFY_SOCKET */
 #pragma once
 
 void notify_ready(void);

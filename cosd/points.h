@@ -1,8 +1,8 @@
 /* cosd/points.h - kill points: a process of the daemon dies exactly between two steps, for tests
  *
- * Switched on by cosd --kill-points. A file R/kill-at with "WHO OPERATION.STEP before|after", WHO being
- * "self" or "peer" (keeper and worker are each other's peer), is taken away by the process that comes to
- * that point, which then kills itself or its peer by SIGKILL. */
+ * Switched on by cosd --kill-points. A file R/kill-at with "WHO OPERATION.STEP before|after", WHO
+ * being "self" or "peer" (keeper and worker are each other's peer), is taken away by the process
+ * that comes to that point, which then kills itself or its peer by SIGKILL. */
 #pragma once
 
 #include <stdbool.h>

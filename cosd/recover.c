@@ -43,10 +43,10 @@ static void load_guest(struct daemon *d, json_t *own, bool ephemeral)
 		return;
 	}
 	spec.ephemeral = ephemeral;
-	if (guest_find(d, spec.name) || !guest_new(d, json_incref(own), &spec, &err)) {
+	if (guest_find(d, spec.name) || !guest_new(d, own, &spec, &err))
 		spec_done(&spec);
-		json_decref(own);
-	}
+	else
+		json_incref(own);
 }
 
 static struct keep_item *find_item(struct recovery *r, const char *name, unsigned slot)
@@ -132,15 +132,34 @@ static void recover_guest(struct recovery *r, struct guest *g)
 	r->ended++;
 }
 
-static bool is_claimed(struct daemon *d, const char *slot)
+static bool has_spec(struct daemon *d, const char *name)
+{
+	char file[80];
+
+	str_fmt(file, sizeof(file), "%s.json", name);
+	return guest_find(d, name) || faccessat(d->specs, file, F_OK, 0) == 0;
+}
+
+/* It runs, but its specification is refused now, perhaps for a broken profile. It runs on; a worker
+ * that starts after that was mended adopts it. */
+static bool is_left_out(struct daemon *d, const struct keep_item *item)
+{
+	return !item->m.ended && !guest_find(d, item->m.name) && has_spec(d, item->m.name);
+}
+
+static bool is_claimed(const struct recovery *r, const char *slot)
 {
 	uint64_t n;
 	struct list *p;
 
 	if (str_to_u64(slot, &n) < 0)
 		return false;
-	list_for_each(p, &d->guests) {
+	list_for_each(p, &r->d->guests) {
 		if (list_entry(p, struct guest, link)->slot == (int)n)
+			return true;
+	}
+	for (unsigned i = 0; i < r->n; i++) {
+		if (r->items[i].m.slot == n && is_left_out(r->d, &r->items[i]))
 			return true;
 	}
 	return false;
@@ -175,7 +194,7 @@ static void clear_hierarchy(struct recovery *r, int root)
 		return;
 	}
 	while ((e = readdir(it))) {
-		if (e->d_type == DT_DIR && e->d_name[0] != '.' && !is_claimed(r->d, e->d_name))
+		if (e->d_type == DT_DIR && e->d_name[0] != '.' && !is_claimed(r, e->d_name))
 			clear_slot(r, e->d_name);
 	}
 	closedir(it);
@@ -187,7 +206,9 @@ static void drop_unclaimed(struct recovery *r)
 	for (unsigned i = 0; i < r->n; i++) {
 		struct keep_item *item = &r->items[i];
 
-		if (item->pidfd >= 0) {
+		if (is_left_out(r->d, item)) {
+			slot_take(r->d, item->m.slot);
+		} else if (item->pidfd >= 0) {
 			proc_signal(item->pidfd, SIGKILL);
 			keeplink_del(r->d, item->m.slot);
 			r->cleared++;
@@ -208,14 +229,6 @@ static void drop_dead_ephemerals(struct daemon *d)
 		if (g->spec.ephemeral && g->slot < 0 && guest_delete(g, &err) < 0)
 			log_say(LOG_ERROR, "%s: %s", g->name, err.why);
 	}
-}
-
-static bool has_spec(struct daemon *d, const char *name)
-{
-	char file[80];
-
-	str_fmt(file, sizeof(file), "%s.json", name);
-	return guest_find(d, name) || faccessat(d->specs, file, F_OK, 0) == 0;
 }
 
 static void drop_root(struct daemon *d, const char *name)

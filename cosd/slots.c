@@ -22,6 +22,8 @@ static bool is_used(const struct daemon *d, unsigned slot)
 
 static void mark(struct daemon *d, unsigned slot, bool used)
 {
+	if (slot >= d->args->id_count) /* of a guest that was started when id.count was larger */
+		return;
 	if (used)
 		d->slots[slot / 8] |= (uint8_t)(1U << slot % 8);
 	else
@@ -74,8 +76,7 @@ int slot_lease(struct daemon *d, struct cos_err *err)
 
 void slot_take(struct daemon *d, unsigned slot)
 {
-	if (slot < d->args->id_count)
-		mark(d, slot, true);
+	mark(d, slot, true);
 }
 
 uint32_t slot_id_base(const struct daemon *d, unsigned slot)
@@ -97,7 +98,12 @@ static bool bury(struct daemon *d, unsigned slot)
 void slot_retire(struct daemon *d, unsigned slot)
 {
 	struct slot_grave *g;
+	struct list *p;
 
+	list_for_each(p, &d->dying) { /* buried twice it would be taken from its next guest */
+		if (list_entry(p, struct slot_grave, link)->slot == slot)
+			return;
+	}
 	if (bury(d, slot))
 		return;
 	g = malloc(sizeof(*g));

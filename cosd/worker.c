@@ -188,8 +188,8 @@ static void abandon_starts(struct daemon *d)
 	list_for_each_safe(p, next, &d->guests) {
 		struct guest *g = list_entry(p, struct guest, link);
 
-		if (g->state == GS_STARTING)
-			guest_event(g, GE_STOP, &err);
+		if (g->state == GS_STARTING && guest_event(g, GE_STOP, &err) == 0)
+			guest_drop_unstarted(g);
 	}
 }
 

@@ -201,8 +201,8 @@ static int make_mapped(const struct cowfs_mount *m, const struct layers *l, unsi
 }
 
 /* In a child with a mount namespace of its own: attaches the layers below a tmpfs and names them. A
- * descriptor of the daemon's lies in the daemon's namespace, where this process may mount nothing any
- * more: the place is one that was opened after the change. */
+ * descriptor of the daemon's lies in the daemon's namespace, where this process may mount nothing
+ * any more: the place is one that was opened after the change. */
 static int attach_layers(const struct layers *l)
 {
 	auto_close int tmp = -1, top = -1;

@@ -224,7 +224,7 @@ void cowfs_root_close(struct cowfs_root *r)
 }
 
 #define MARK_DIR "work/incompat"
-#define BOOT	 "boot"
+#define BOOT     "boot"
 
 int cowfs_root_revolatile(const struct cowfs_root *r, const char *boot_id, bool once,
 			  struct cos_err *err)
@@ -236,11 +236,12 @@ int cowfs_root_revolatile(const struct cowfs_root *r, const char *boot_id, bool 
 	if (!once) {
 		io_read_at(r->home, BOOT, was, sizeof(was));
 		if (marked && strcmp(was, boot_id) != 0)
-			return cos_advise(err,
-					  cos_fail(err, COS_E_KERNEL, EUCLEAN,
-						   "the guest is volatile and the host went down since "
-						   "it ran"),
-					  "its files may be half written: delete it and create it anew");
+			return cos_advise(
+				err,
+				cos_fail(err, COS_E_KERNEL, EUCLEAN,
+					 "the guest is volatile and the host went down since "
+					 "it ran"),
+				"its files may be half written: delete it and create it anew");
 		if (strcmp(was, boot_id) != 0)
 			e = io_replace_at(r->home, BOOT, boot_id, strlen(boot_id), 0600, false);
 	}

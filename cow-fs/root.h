@@ -36,9 +36,9 @@ int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root 
 		    struct cos_err *err);
 void cowfs_root_close(struct cowfs_root *r);
 
-/* Before a volatile mount: the kernel refuses a second one on the same directories, because after a crash
- * of the host their content cannot be trusted. In the boot BOOT_ID it can: the mark is taken away. With
- * ONCE the guest does not outlive the boot, and no boot is noted down.
- * -EUCLEAN (KernelRefused) when the last volatile mount was made in another boot. */
+/* Before a volatile mount: the kernel refuses a second one on the same directories, because after a
+ * crash of the host their content cannot be trusted. In the boot BOOT_ID it can: the mark is taken
+ * away. With ONCE the guest does not outlive the boot, and no boot is noted down. -EUCLEAN
+ * (KernelRefused) when the last volatile mount was made in another boot. */
 int cowfs_root_revolatile(const struct cowfs_root *r, const char *boot_id, bool once,
 			  struct cos_err *err);

@@ -362,6 +362,16 @@ static int print_table(char *line)
 	return 1;
 }
 
+/* Underscores mean something to scdoc. */
+static void print_path(const char *path)
+{
+	for (; *path; path++) {
+		if (*path == '_')
+			putchar('\\');
+		putchar(*path);
+	}
+}
+
 /* Prints LINE with its @NAME@s replaced. An '@' that begins none of them stays. */
 static void print_line(const char *line)
 {
@@ -380,7 +390,7 @@ static void print_line(const char *line)
 			size_t len = strlen(names[i].name);
 
 			if (strncmp(line, names[i].name, len) == 0) {
-				fputs(names[i].value, stdout);
+				print_path(names[i].value);
 				n = len;
 			}
 		}

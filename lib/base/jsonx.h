@@ -58,6 +58,6 @@ int jsonx_locate(struct cos_err *err, int r, const char *file, const char *s, si
 json_t *jsonx_merge(json_t *base, json_t *over);
 
 #ifdef __clang_analyzer__
-#define jsonx_bad(...)  ((jsonx_bad)(__VA_ARGS__), -1) /* as in lib/base/err.h */
+#define jsonx_bad(...)  ((jsonx_bad)(__VA_ARGS__), -1)           /* as in lib/base/err.h */
 #define jsonx_fill(...) ((jsonx_fill)(__VA_ARGS__) < 0 ? -1 : 0) /* nor is it ever positive */
 #endif

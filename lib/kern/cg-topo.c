@@ -42,9 +42,11 @@ static uint32_t enable_v2(int dir)
 	return has;
 }
 
-/* MOUNT/cos/INSTANCE/guests, made if missing. Not below a group that systemd delegates to cosd.service: on
- * v2 it could not start the service again while guests' groups have controllers there. */
-static int open_hier(const char *mount, const char *instance, enum cg_version version, struct cg_hier *h, struct cos_err *err)
+/* MOUNT/cos/INSTANCE/guests, made if missing. Not below a group that systemd delegates to
+ * cosd.service: on v2 it could not start the service again while guests' groups have controllers
+ * there. */
+static int open_hier(const char *mount, const char *instance, enum cg_version version,
+		     struct cg_hier *h, struct cos_err *err)
 {
 	const char *parts[] = { "cos", instance, "guests" };
 	auto_close int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -19,6 +19,7 @@
 #include "lib/kern/cg.h"
 
 #define GROUP_DEPTH_MAX  64
+#define GROUPS_MAX       2000
 #define FREEZE_WAIT_USEC 20000
 
 /* The files of a delegated v2 group that its owner may write; see the kernel's cgroup-v2 text. */
@@ -53,7 +54,13 @@ static int make_v2(const struct cg_hier *h, int dir, uid_t owner, int *ret_paylo
 				return r;
 		}
 	}
-	r = delegate(dir, payload, owner);
+	/* What the guest makes below is removed by the daemon: neither deep nor endless. On the
+	 * payload, so that exec always has its group. */
+	r = io_writef_at(payload, "cgroup.max.depth", "%d", GROUP_DEPTH_MAX / 2);
+	if (r == 0)
+		r = io_writef_at(payload, "cgroup.max.descendants", "%d", GROUPS_MAX);
+	if (r == 0)
+		r = delegate(dir, payload, owner);
 	if (r < 0)
 		return r;
 	*ret_payload = take_fd(payload);
@@ -264,7 +271,14 @@ int cg_exec_dir(const struct cg_topo *t, const struct cg_guest *g, struct cos_er
 		      : fd;
 }
 
-static int kill_v1(int dir)
+static int ask_freeze(int dir, enum cg_version ver, bool on)
+{
+	if (ver == CG_V2)
+		return io_write_at(dir, "cgroup.freeze", on ? "1" : "0", 1);
+	return io_write_at(dir, "freezer.state", on ? "FROZEN" : "THAWED", 6);
+}
+
+static int kill_v1(int dir, int freezer)
 {
 	for (int round = 0; round < 100; round++) {
 		auto_free char *procs = NULL;
@@ -275,6 +289,8 @@ static int kill_v1(int dir)
 			return (int)n;
 		for (char *p = strtok_r(procs, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
 			kill((pid_t)strtol(p, NULL, 10), SIGKILL);
+		if (freezer >= 0) /* a frozen process of v1 dies when it is thawed */
+			ask_freeze(freezer, CG_V1, false);
 		usleep(1000);
 	}
 	return -EBUSY;
@@ -284,7 +300,8 @@ int cg_kill(const struct cg_topo *t, const struct cg_guest *g)
 {
 	if (t->v2 >= 0 && g->dir[t->v2] >= 0)
 		return io_write_at(g->dir[t->v2], "cgroup.kill", "1", 1);
-	return kill_v1(g->dir[t->where[CTL_PIDS]]);
+	return kill_v1(g->dir[t->where[CTL_PIDS]],
+		       t->where[CTL_FREEZER] < 0 ? -1 : g->dir[t->where[CTL_FREEZER]]);
 }
 
 static int is_frozen(int dir, enum cg_version ver, bool *ret)
@@ -305,13 +322,6 @@ bool cg_is_frozen(const struct cg_topo *t, const struct cg_guest *g)
 	bool frozen = false;
 
 	return h >= 0 && is_frozen(g->dir[h], t->h[h].version, &frozen) == 0 && frozen;
-}
-
-static int ask_freeze(int dir, enum cg_version ver, bool on)
-{
-	if (ver == CG_V2)
-		return io_write_at(dir, "cgroup.freeze", on ? "1" : "0", 1);
-	return io_write_at(dir, "freezer.state", on ? "FROZEN" : "THAWED", 6);
 }
 
 int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct cos_err *err)

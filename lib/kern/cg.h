@@ -1,9 +1,10 @@
-/* lib/kern/cg.h - control groups: one guest is one directory ("slot") in each hierarchy that is in use
+/* lib/kern/cg.h - control groups: one guest is one directory ("slot") in each hierarchy that is in
+ * use
  *
  * On every host each hierarchy is v1 or v2 by itself. Guests live below
  *   MOUNT/cos/INSTANCE/guests/SLOT
- * On v2 the slot carries the limits; payload/ below it is the guest's own and delegated, exec/ takes
- * commands that come from outside. On v1 the slot is all, and nothing is delegated. */
+ * On v2 the slot carries the limits; payload/ below it is the guest's own and delegated, exec/
+ * takes commands that come from outside. On v1 the slot is all, and nothing is delegated. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,21 +18,21 @@
 
 struct cg_hier {
 	enum cg_version version;
-	int root;     /* directory under which slots are made */
-	uint32_t has; /* bit for each enum cg_ctl that works in this hierarchy */
+	int root;       /* directory under which slots are made */
+	uint32_t has;   /* bit for each enum cg_ctl that works in this hierarchy */
 	char path[200]; /* of root, for people */
 };
 
 struct cg_topo {
 	struct cg_hier h[CG_HIER_MAX];
 	unsigned n;
-	int v2;		   /* index of the v2 hierarchy, -1 if there is none */
+	int v2;            /* index of the v2 hierarchy, -1 if there is none */
 	int where[CTL__N]; /* index of the hierarchy that has the controller, -1 if none */
 };
 
 struct cg_guest {
 	int dir[CG_HIER_MAX]; /* by hierarchy; -1 when closed */
-	int payload;	      /* v2: the guest's own group; -1 without v2 */
+	int payload;          /* v2: the guest's own group; -1 without v2 */
 };
 
 #define CG_GUEST_NONE                                                                              \
@@ -39,14 +40,14 @@ struct cg_guest {
 		.dir = { -1, -1, -1, -1, -1, -1, -1 }, .payload = -1                               \
 	}
 
-/* Finds the hierarchies (libcgroup, and the v2 mount) and makes cos/INSTANCE/guests in each. Fails with
- * Unsupported when cpu, memory or pids is nowhere. About 1 ms. */
+/* Finds the hierarchies (libcgroup, and the v2 mount) and makes cos/INSTANCE/guests in each. Fails
+ * with Unsupported when cpu, memory or pids is nowhere. About 1 ms. */
 int cg_topo_open(const char *instance, struct cg_topo *ret, struct cos_err *err);
 /* Closes; with REMOVE also removes cos/INSTANCE where it is empty. */
 void cg_topo_close(struct cg_topo *t, const char *instance, bool remove);
 
-/* Makes the slot's directories, delegated to host uid and gid OWNER where v2 allows. On failure what was
- * made is removed again. */
+/* Makes the slot's directories, delegated to host uid and gid OWNER where v2 allows. On failure
+ * what was made is removed again. */
 int cg_make(const struct cg_topo *t, const char *slot, uid_t owner, struct cg_guest *ret,
 	    struct cos_err *err);
 /* Opens the directories of an existing slot; -ENOENT (no text) when none exists. */
@@ -55,17 +56,19 @@ void cg_close(struct cg_guest *g);
 /* Removes the slot and all groups below it; 0, or -EBUSY while processes are left. Leaf. */
 int cg_remove(const struct cg_topo *t, const char *slot);
 
-/* Writes the rows of L that differ from OLD; OLD NULL: that differ from what a new group has. All or
- * nothing: on failure the rows that were written are put back. Rows that this host cannot enforce are
- * refused when they were set by the user. */
+/* Writes the rows of L that differ from OLD; OLD NULL: that differ from what a new group has. All
+ * or nothing: on failure the rows that were written are put back. Rows that this host cannot
+ * enforce are refused when they were set by the user. */
 int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct limits *l,
 	     const struct limits *old, struct cos_err *err);
 /* Whether this host enforces row ID; if not, *RET_WHY says what is missing (static text). */
 bool cg_can(const struct cg_topo *t, enum limit_id id, const char **ret_why);
 
-/* Opens what a process writes "0" to in order to enter the guest's v1 groups: one descriptor for each v1
- * hierarchy, -1 terminated, at most CG_HIER_MAX + 1. The check is made for who opens, not who writes. */
-int cg_open_tasks(const struct cg_topo *t, const struct cg_guest *g, int *ret_fds, struct cos_err *err);
+/* Opens what a process writes "0" to in order to enter the guest's v1 groups: one descriptor for
+ * each v1 hierarchy, -1 terminated, at most CG_HIER_MAX + 1. The check is made for who opens, not
+ * who writes. */
+int cg_open_tasks(const struct cg_topo *t, const struct cg_guest *g, int *ret_fds,
+		  struct cos_err *err);
 /* Enters through those descriptors. For the calling thread; no allocation. Leaf. */
 int cg_enter_self(const int *tasks);
 /* The exec/ group of the slot, made on first use; its descriptor is the caller's; -1 without v2. */
@@ -73,7 +76,8 @@ int cg_exec_dir(const struct cg_topo *t, const struct cg_guest *g, struct cos_er
 
 /* Ends every process of the guest: cgroup.kill, else a bounded loop of signals. Leaf. */
 int cg_kill(const struct cg_topo *t, const struct cg_guest *g);
-/* Freezes or thaws and waits, at most 20 ms, until it is so; a freeze that takes longer is taken back. */
+/* Freezes or thaws and waits, at most 20 ms, until it is so; a freeze that takes longer is taken
+ * back. */
 int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct cos_err *err);
 
 /* Whether a freeze was asked for and reached. */

@@ -96,8 +96,8 @@ static int status_of_zombie(int pidfd, int *ret_status)
 	    sscanf(p, "Pid: %d", &pid) != 1 || pid <= 0)
 		return -EAGAIN;
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (io_read_at(AT_FDCWD, path, buf, sizeof(buf)) <= 0 || !(p = strrchr(buf, ')')) || p[2] != 'Z' ||
-	    !(p = strrchr(buf, ' ')))
+	if (io_read_at(AT_FDCWD, path, buf, sizeof(buf)) <= 0 || !(p = strrchr(buf, ')')) ||
+	    p[2] != 'Z' || !(p = strrchr(buf, ' ')))
 		return -EAGAIN;
 	*ret_status = (int)strtol(p + 1, NULL, 10);
 	return 0;

@@ -8,16 +8,16 @@
 /* How a process ended, as wait(2) encodes it, or that nobody saw it. */
 #define STATUS_UNKNOWN (-1)
 
-/* Start time in clock ticks since boot, field 22 of /proc/PID/stat: with the boot id and the pid it names
- * a process for good. */
+/* Start time in clock ticks since boot, field 22 of /proc/PID/stat: with the boot id and the pid it
+ * names a process for good. */
 int proc_start_ticks(pid_t pid, uint64_t *ret);
 /* Opens a pidfd if PID still started at START; -ESRCH otherwise. */
 int proc_open(pid_t pid, uint64_t start);
 /* The host's boot id, 36 characters and NUL. */
 int proc_boot_id(char ret[37]);
-/* The exit status of the process behind PIDFD: 0 and *RET_STATUS when it has ended (STATUS_UNKNOWN if the
- * kernel no longer tells), -EAGAIN while it lives or while another parent has not reaped it. A child
- * stays waitable: see proc_reap(). */
+/* The exit status of the process behind PIDFD: 0 and *RET_STATUS when it has ended (STATUS_UNKNOWN
+ * if the kernel no longer tells), -EAGAIN while it lives or while another parent has not reaped it.
+ * A child stays waitable: see proc_reap(). */
 int proc_exit_status(int pidfd, int *ret_status);
 /* Lets the kernel forget a child that has ended; harmless for others. */
 void proc_reap(int pidfd);
@@ -37,8 +37,8 @@ int proc_close_from(int first);
 void proc_close_but(const int *keep, unsigned n);
 /* Default action and empty mask for every signal, as a new program expects them. */
 void proc_reset_signals(void);
-/* Copies the program at FD into sealed memory that can be executed: nobody can write to it afterwards,
- * whatever /proc/self/exe leads to. Returns its descriptor. */
+/* Copies the program at FD into sealed memory that can be executed: nobody can write to it
+ * afterwards, whatever /proc/self/exe leads to. Returns its descriptor. */
 int proc_seal(int fd, const char *name);
 /* The same for SIZE bytes at DATA. */
 int proc_seal_bytes(const void *data, size_t size, const char *name);

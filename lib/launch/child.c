@@ -36,7 +36,7 @@
 #define HARDENED (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 #define FD_SYNC  3 /* where cos-init expects the status socket */
 #define FD_INIT  4
-#define FD_FREE	 6 /* above all that is put in place, below what rlimit.nofile may allow */
+#define FD_FREE  6 /* above all that is put in place, below what rlimit.nofile may allow */
 #define DETACH   2
 #define STAGE    "/dev" /* a directory that every host has and the child does not need */
 
@@ -236,9 +236,9 @@ static int open_stdio(struct setup *s, int *ret_console, struct cos_err *err)
 	return r;
 }
 
-/* The binds were put below STAGE by the helper, in a mount namespace of the host's user namespace: the copy
- * that this process got has their flags locked, so that a read-only one stays so whatever the guest's root
- * does. */
+/* The binds were put below STAGE by the helper, in a mount namespace of the host's user namespace:
+ * the copy that this process got has their flags locked, so that a read-only one stays so whatever
+ * the guest's root does. */
 static int stage_binds(const struct launch *l, struct cos_err *err)
 {
 	auto_close int tmp = mnt_new_tell("tmpfs", NULL, HARDENED, err);
@@ -324,7 +324,8 @@ static int build(struct setup *s, int *ret_console, struct cos_err *err)
 	return r == 0 ? open_stdio(s, ret_console, err) : r;
 }
 
-/* 0, 1, 2: console or pipes; 3: the sync socket; 4: cos-init; 5: the console's master; nothing else. */
+/* 0, 1, 2: console or pipes; 3: the sync socket; 4: cos-init; 5: the console's master; nothing
+ * else. */
 static int place_descriptors(const struct setup *s, struct cos_err *err)
 {
 	int sock = fcntl(s->sock, F_DUPFD_CLOEXEC, FD_FREE);

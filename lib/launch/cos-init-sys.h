@@ -10,6 +10,7 @@
 #include <asm/unistd.h>
 #include <linux/errno.h>
 #include <linux/fcntl.h>
+#include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/wait.h>
 
@@ -135,6 +136,11 @@ static inline long sys_close(int fd)
 static inline long sys_set_cloexec(int fd)
 {
 	return sys_call(__NR_fcntl, fd, F_SETFD, FD_CLOEXEC, 0);
+}
+
+static inline long sys_set_undumpable(void)
+{
+	return sys_call(__NR_prctl, PR_SET_DUMPABLE, 0, 0, 0);
 }
 
 static inline long sys_chdir(const char *path)

@@ -5,15 +5,15 @@
  * PID 1 of a pid namespace. CMD is an absolute path; argv from CMD on and the environment go
  *through unchanged. Descriptors 0 to 2 are the command's; with -t, 0 is to be its controlling
  *terminal. Descriptor 3 tells the starter how the start went: end of file when the command is
- *executed, an int errno before it if it could not be. Descriptor 5 may be the terminal's master: it is
- *held, unused, as long as the guest lives. Exits with the command's status, 128 + N if
- *signal N ended it, 127 or 126 if it could not be executed, 125 if cos-init was called wrongly. */
+ *executed, an int errno before it if it could not be. Descriptor 5 may be the terminal's master: it
+ *is held, unused, as long as the guest lives. Exits with the command's status, 128 + N if signal N
+ *ended it, 127 or 126 if it could not be executed, 125 if cos-init was called wrongly. */
 #include "lib/launch/cos-init-sys.h"
 
-#define STATUS_FD 3
+#define STATUS_FD  3
 #define CONSOLE_FD 5 /* with -t, the terminal's master: held so that it is not hung up */
-#define SIGNALS   64
-#define BIT(sig)  (1UL << ((sig)-1))
+#define SIGNALS    64
+#define BIT(sig)   (1UL << ((sig)-1))
 
 enum exit_status { EXIT_USAGE = 125, EXIT_NOT_EXEC = 126, EXIT_NOT_FOUND = 127 };
 
@@ -105,6 +105,7 @@ void init_main(long *sp)
 	struct command c = { .envp = argv + *sp + 1 };
 	long child;
 
+	sys_set_undumpable(); /* nobody inside takes descriptors out of it */
 	argv += *sp > 0;
 	if (*argv && (*argv)[0] == '-' && (*argv)[1] == 't' && !(*argv)[2]) {
 		c.terminal = 1;

@@ -98,9 +98,9 @@ static int clone_bind(const struct launch *l, const struct spec_bind *b, struct 
 	return take_fd(mnt);
 }
 
-/* Binds are locked for the guest by being copied with a mount namespace that a helper of the host made;
- * for that the user namespace has to be there first. Waits some milliseconds for it; the pool of prepared
- * ones makes that rare. */
+/* Binds are locked for the guest by being copied with a mount namespace that a helper of the host
+ * made; for that the user namespace has to be there first. Waits some milliseconds for it; the pool
+ * of prepared ones makes that rare. */
 static int prepare_now(struct launch *l, struct cos_err *err)
 {
 	struct launch_prep prep;
@@ -268,7 +268,7 @@ static int birth_wait(struct launch *l, struct cos_err *err)
 	r = msg_take_born(l->sync, &l->pid, &l->pidfd, err);
 	if (r < 0)
 		return r;
-	waitpid(l->helper, NULL, 0);
+	msg_end_child(l->helper);
 	l->helper = 0;
 	return 0;
 }
@@ -295,10 +295,14 @@ static int prepare_wait(struct launch *l, struct cos_err *err)
 {
 	unsigned n = 1;
 	struct msg m;
+	int r;
 
 	if (!is_readable(l->sync))
 		return LAUNCH_WAIT;
-	return msg_recv(l->sync, MSG_READY, &m, &l->console, &n, err);
+	r = msg_recv(l->sync, MSG_READY, &m, &l->console, &n, err);
+	if (r == 0 && n == 0 && l->stdio[0] < 0) /* nobody would drain it */
+		return cos_fail(err, COS_E_KERNEL, EMFILE, "take the guest's console");
+	return r;
 }
 
 /* limits of the process itself, set from outside: the guest's root may lower but not raise them */

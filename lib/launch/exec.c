@@ -207,10 +207,11 @@ static int take_born(struct launch_exec *x, struct cos_err *err)
 
 	if (r < 0)
 		return r;
-	waitpid(x->helper, NULL, 0);
+	msg_end_child(x->helper);
 	x->helper = 0;
 	r = msg_send(x->sync, MSG_RELEASE, 0, NULL, 0);
-	return r < 0 ? cos_fail(err, COS_E_INTERNAL, -r, "the command's process died") : LAUNCH_WAIT;
+	return r < 0 ? cos_fail(err, COS_E_INTERNAL, -r, "the command's process died")
+		     : LAUNCH_WAIT;
 }
 
 static int take_ready(struct launch_exec *x, struct cos_err *err)

@@ -1,8 +1,8 @@
 /* lib/launch/guest.h - what a start needs and holds; the engine that the daemon and cos-oci share
  *
- * A start is a list of steps, each with its undo (steps.c). Steps never block for long: where the child
- * has to answer first, the list pauses and goes on when launch.sync is readable. The engine calls up only
- * through struct launch_ops. */
+ * A start is a list of steps, each with its undo (steps.c). Steps never block for long: where the
+ * child has to answer first, the list pauses and goes on when launch.sync is readable. The engine
+ * calls up only through struct launch_ops. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,23 +17,24 @@
 #include "lib/kern/filter.h"
 #include "lib/model/spec.h"
 
-/* Where cos-init holds the master of the guest's console: without it a guest would be hung up when the
- * daemon goes away, and could not be given a console by the next one. */
+/* Where cos-init holds the master of the guest's console: without it a guest would be hung up when
+ * the daemon goes away, and could not be given a console by the next one. */
 #define LAUNCH_CONSOLE_FD 5
-#define LAUNCH_WAIT	1 /* a step's answer: go on when launch.sync is readable */
-#define LAUNCH_IDS	65536
-#define LAUNCH_SOCKETS	2 /* clients that a start may show the console to */
-#define SLOT_NAME_SIZE	16
+#define LAUNCH_WAIT       1 /* a step's answer: go on when launch.sync is readable */
+#define LAUNCH_IDS        65536
+#define LAUNCH_SOCKETS    2 /* clients that a start may show the console to */
+#define SLOT_NAME_SIZE    16
 
 /* What all starts on this host share; filled once. */
 struct launch_host {
 	struct cg_topo topo;
-	unsigned overlay;    /* enum cowfs_feature bits that work */
-	int init;	     /* sealed memory that holds cos-init */
-	uint64_t nofile[2];  /* RLIMIT_NOFILE, soft and hard, that guests get */
+	unsigned overlay;   /* enum cowfs_feature bits that work */
+	int init;           /* sealed memory that holds cos-init */
+	uint64_t nofile[2]; /* RLIMIT_NOFILE, soft and hard, that guests get */
 };
 
-/* A profile's words in the kernel's form; made once, used by every start and exec with the same words. */
+/* A profile's words in the kernel's form; made once, used by every start and exec with the same
+ * words. */
 struct launch_rules {
 	struct filter filter;
 	struct dev_rules devices;
@@ -46,7 +47,8 @@ struct launch;
 struct launch_ops {
 	/* STEP is done; for histograms and events. */
 	void (*step_done)(struct launch *l, const char *step, uint64_t usec);
-	/* The child is complete and waits: write down who it is. It runs only after this returned 0. */
+	/* The child is complete and waits: write down who it is. It runs only after this returned
+	 * 0. */
 	int (*record)(struct launch *l, struct cos_err *err);
 	/* Kill point for tests: called before and after each step with its name. */
 	void (*point)(const char *step, bool after);
@@ -84,8 +86,9 @@ struct launch {
 
 struct step {
 	const char *name;
-	int (*run)(struct launch *l, struct cos_err *err); /* 0, LAUNCH_WAIT (call again) or -errno */
-	void (*undo)(struct launch *l);			   /* bears being called twice; cannot fail */
+	int (*run)(struct launch *l,
+		   struct cos_err *err); /* 0, LAUNCH_WAIT (call again) or -errno */
+	void (*undo)(struct launch *l);  /* bears being called twice; cannot fail */
 };
 
 /* How a kind of guest is started; container and virtual machine differ here and nowhere else. */
@@ -99,8 +102,8 @@ extern const struct guest_type container_type;
 
 /* Empties what the engine holds; the caller then fills its part. */
 void launch_init(struct launch *l);
-/* Runs steps until the list is done (0: the guest runs), must wait (LAUNCH_WAIT) or fails: the error says
- * which step, and the caller stops watching sync and calls launch_undo(). */
+/* Runs steps until the list is done (0: the guest runs), must wait (LAUNCH_WAIT) or fails: the
+ * error says which step, and the caller stops watching sync and calls launch_undo(). */
 int launch_run(struct launch *l, struct cos_err *err);
 /* Undoes all that was done; for a start that is given up. */
 void launch_undo(struct launch *l);
@@ -114,7 +117,8 @@ struct launch_prep {
 	int sync;
 };
 int launch_prepare(uint32_t id_base, struct launch_prep *ret, struct cos_err *err);
-int launch_prepare_finish(struct launch_prep *p, int *ret_userns, int *ret_netns, struct cos_err *err);
+int launch_prepare_finish(struct launch_prep *p, int *ret_userns, int *ret_netns,
+			  struct cos_err *err);
 void launch_prepare_abort(struct launch_prep *p);
 
 /* Fills R from an expanded specification. Compiles a filter: 2 to 15 ms. */
@@ -131,10 +135,10 @@ struct launch_exec {
 	const struct spec *spec;
 	const struct launch_rules *rules;
 	const struct cg_guest *cg;
-	int guest; /* pidfd of the guest's first process */
-	json_t *command, *env;	 /* checked as in a specification; ENV may be NULL */
+	int guest;              /* pidfd of the guest's first process */
+	json_t *command, *env;  /* checked as in a specification; ENV may be NULL */
 	const char *user, *cwd; /* NULL: the guest's own */
-	int stdio[3];		 /* the command's ends of pipes; -1 with TTY */
+	int stdio[3];           /* the command's ends of pipes; -1 with TTY */
 	bool tty;
 	unsigned short rows, cols;
 
@@ -143,8 +147,8 @@ struct launch_exec {
 	pid_t helper, pid;
 };
 
-/* Starts; then call launch_exec_continue() whenever sync is readable until it returns 0 (the command was
- * executed) or fails: then stop watching sync and call launch_exec_abort(). */
+/* Starts; then call launch_exec_continue() whenever sync is readable until it returns 0 (the
+ * command was executed) or fails: then stop watching sync and call launch_exec_abort(). */
 int launch_exec_start(struct launch_exec *x, struct cos_err *err);
 int launch_exec_continue(struct launch_exec *x, struct cos_err *err);
 void launch_exec_abort(struct launch_exec *x);

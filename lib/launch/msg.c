@@ -65,7 +65,7 @@ void msg_born(int sock, pid_t pid, int pidfd)
 	io_send_fds(sock, &m, sizeof(m), NULL, 0, 0);
 }
 
-static void end_child(pid_t pid)
+void msg_end_child(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -81,7 +81,7 @@ int msg_take_born(int sock, pid_t *ret_pid, int *ret_pidfd, struct cos_err *err)
 		r = cos_fail(err, COS_E_KERNEL, EMFILE, "take the child's pidfd");
 	if (r < 0) {
 		if (m.pid > 0)
-			end_child(m.pid);
+			msg_end_child(m.pid);
 		return r;
 	}
 	*ret_pid = m.pid;
@@ -106,9 +106,9 @@ void msg_end_helper(int sock, pid_t helper)
 			break;
 		made = m.pid;
 	}
-	end_child(helper);
+	msg_end_child(helper);
 	if (made > 0)
-		end_child(made);
+		msg_end_child(made);
 }
 
 int msg_recv_end(int sock, const char *cmd, struct cos_err *err)

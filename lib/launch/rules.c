@@ -1,5 +1,6 @@
 /* lib/launch/rules.c - a profile's words in the kernel's form, and cos-init as sealed memory */
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/own.h"
@@ -12,9 +13,13 @@ extern const char cos_init_start[], cos_init_end[];
 int launch_init_open(struct cos_err *err)
 {
 	size_t size = (size_t)(cos_init_end - cos_init_start);
-	int fd = proc_seal_bytes(cos_init_start, size, "cos-init");
+	auto_close int fd = proc_seal_bytes(cos_init_start, size, "cos-init");
 
-	return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "seal cos-init") : fd;
+	/* A program that the guest may not read is out of its debuggers' reach as a process too: it
+	 * holds the console's master, whose flags the keeper shares. */
+	if (fd < 0 || fchmod(fd, 0111) < 0)
+		return cos_fail(err, COS_E_KERNEL, fd < 0 ? -fd : errno, "seal cos-init");
+	return take_fd(fd);
 }
 
 int launch_rules_make(const struct spec *s, const struct launch_host *h, struct launch_rules *ret,

@@ -1,7 +1,7 @@
 /* lib/model/spec.h - a guest as the user wants it
  *
- * A specification is one strict JSON object. What the user wrote ("own") is kept; merging it over its
- * profiles gives the expanded document that a start uses. Pure: no file and no system call. */
+ * A specification is one strict JSON object. What the user wrote ("own") is kept; merging it over
+ * its profiles gives the expanded document that a start uses. Pure: no file and no system call. */
 #pragma once
 
 #include <jansson.h>
@@ -11,13 +11,13 @@
 #include "lib/base/err.h"
 #include "lib/model/limits.h"
 
-#define SPEC_BYTES_MAX	  (256U << 10)
-#define SPEC_ARGS_MAX	  256
-#define SPEC_ENV_MAX	  256
-#define SPEC_BINDS_MAX	  32
+#define SPEC_BYTES_MAX    (256U << 10)
+#define SPEC_ARGS_MAX     256
+#define SPEC_ENV_MAX      256
+#define SPEC_BINDS_MAX    32
 #define SPEC_PROFILES_MAX 8
-#define SPEC_PATHS_MAX	  32
-#define NAME_SIZE	  64
+#define SPEC_PATHS_MAX    32
+#define NAME_SIZE         64
 
 enum guest_kind { GUEST_CONTAINER };
 enum restart_policy { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS };
@@ -43,7 +43,7 @@ struct spec {
 	enum restart_policy restart;
 	int stop_signal;
 	uint64_t stop_timeout; /* seconds */
-	uint64_t owner;	       /* uid on the host */
+	uint64_t owner;        /* uid on the host */
 	bool userns, manage, is_volatile, ephemeral, no_new_privs;
 };
 
@@ -58,15 +58,17 @@ extern const struct spec_key spec_keys[];
 extern const unsigned n_spec_keys;
 const struct spec_key *spec_key_find(const char *name);
 
-/* Checks and fills. DOC is an expanded document; the struct takes a reference of its own. On failure
- * nothing is held. Empty with spec_done(). */
+/* Checks and fills. DOC is an expanded document; the struct takes a reference of its own. On
+ * failure nothing is held. Empty with spec_done(). */
 int spec_parse(json_t *doc, struct spec *ret, struct cos_err *err);
 void spec_done(struct spec *s);
 
-/* Checks DOC as far as it goes alone: a profile, or an own document before its profiles are known. */
+/* Checks DOC as far as it goes alone: a profile, or an own document before its profiles are known.
+ */
 int spec_check_part(json_t *doc, struct cos_err *err);
 
-/* BASE (built-in profile), PROFILES[0..N) and OWN merged left to right; the caller's new reference. */
+/* BASE (built-in profile), PROFILES[0..N) and OWN merged left to right; the caller's new reference.
+ */
 int spec_expand(json_t *base, json_t *const *profiles, unsigned n, json_t *own, json_t **ret,
 		struct cos_err *err);
 

@@ -14,7 +14,7 @@ enum guest_state {
 #define X(id, ...) GS_##id,
 	COS_STATES(X)
 #undef X
-	GS__N
+		GS__N
 };
 
 #define COS_EVENTS(X)                                                                              \
@@ -32,7 +32,7 @@ enum guest_event {
 #define X(id, ...) GE_##id,
 	COS_EVENTS(X)
 #undef X
-	GE__N
+		GE__N
 };
 
 extern const char *const guest_state_name[GS__N];

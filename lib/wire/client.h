@@ -18,8 +18,8 @@ void client_close(struct client *c);
 /* Sends a call; FDS stay the caller's. With MORE the service may answer several times. */
 int client_send(struct client *c, const char *method, json_t *params, bool more, const int *fds,
 		unsigned n, struct cos_err *err);
-/* Waits for one reply. *RET_PARAMS is the caller's (may be asked for with NULL). Returns 1 if more will
- * come, 0 if this was the last one, or the service's error in *ERR. */
+/* Waits for one reply. *RET_PARAMS is the caller's (may be asked for with NULL). Returns 1 if more
+ * will come, 0 if this was the last one, or the service's error in *ERR. */
 int client_recv(struct client *c, json_t **ret_params, struct cos_err *err);
 /* Both, for methods that answer once. */
 int client_call(struct client *c, const char *method, json_t *params, json_t **ret_params,

@@ -1,4 +1,5 @@
-/* lib/wire/idl.h - the API's description in varlink's language, made from methods.def and the errors */
+/* lib/wire/idl.h - the API's description in varlink's language, made from methods.def and the
+ * errors */
 #pragma once
 
 #include <stdbool.h>

@@ -26,7 +26,8 @@ static enum fault_role role; /* of this process */
 
 bool fault_init(void)
 {
-	void *p = mmap(NULL, sizeof(*fault), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, sizeof(*fault), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
 
 	fault = p == MAP_FAILED ? NULL : p;
 	return fault != NULL;
@@ -88,6 +89,8 @@ static const struct number {
 	{ SYS_umount2, "umount2", EBUSY },
 };
 
+/* The names are the linker's; the addresses come as the numbers that system calls take.
+ * NOLINTBEGIN(bugprone-reserved-identifier,performance-no-int-to-ptr) */
 long __real_syscall(long nr, ...);
 long __wrap_syscall(long nr, ...);
 
@@ -218,3 +221,4 @@ int __wrap_prctl(int op, ...)
 	snprintf(what, sizeof(what), "%d", op);
 	return fails("prctl", what, EPERM) ? -1 : __real_prctl(op, a[0], a[1], a[2], a[3]);
 }
+/* NOLINTEND(bugprone-reserved-identifier,performance-no-int-to-ptr) */

@@ -1,10 +1,11 @@
-/* tests/fault/kill-drill.t.c - keeper and worker are killed before and after every step of everything
+/* tests/fault/kill-drill.t.c - keeper and worker are killed before and after every step of
+ * everything
  *
- * The points come from the daemon itself (cosd --list-points). For each one, each side of it and each of
- * the two processes: an operation is begun that passes the point, the process dies there, the daemon comes
- * back by itself, what the operation left is deleted, and then nothing differs from before: mounts, control
- * groups, processes, namespaces, descriptors, files. Meanwhile a guest keeps answering over its console,
- * and in the end its exit status is the one it gave. */
+ * The points come from the daemon itself (cosd --list-points). For each one, each side of it and
+ * each of the two processes: an operation is begun that passes the point, the process dies there,
+ * the daemon comes back by itself, what the operation left is deleted, and then nothing differs
+ * from before: mounts, control groups, processes, namespaces, descriptors, files. Meanwhile a guest
+ * keeps answering over its console, and in the end its exit status is the one it gave. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -111,8 +112,8 @@ static bool start_daemon(void)
 		fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 		dup2(fd, 1);
 		dup2(fd, 2);
-		execl(cosd_path, "cosd", "--kill-points", "--instance", instance, "--state-dir", state,
-		      "--runtime-dir", run, (char *)NULL);
+		execl(cosd_path, "cosd", "--kill-points", "--instance", instance, "--state-dir",
+		      state, "--runtime-dir", run, (char *)NULL);
 		_exit(127);
 	}
 	return await(is_up);
@@ -240,7 +241,8 @@ static bool descends(pid_t pid, pid_t from)
 	return false;
 }
 
-/* The daemon's processes and the guests', zombies too. A guest that lost its keeper has another parent. */
+/* The daemon's processes and the guests', zombies too. A guest that lost its keeper has another
+ * parent. */
 static void add_processes(struct print *p)
 {
 	pid_t keeper = read_pid("keep.pid");
@@ -295,7 +297,8 @@ static void take_print(struct print *p)
 
 static struct print before, after;
 
-/* What the last operations let go may still be going: a print counts when the next one equals it. */
+/* What the last operations let go may still be going: a print counts when the next one equals it.
+ */
 static bool is_settled(void)
 {
 	before = after;
@@ -370,14 +373,14 @@ static pid_t base_pid(void)
 
 static json_t *spec(const char *name, const char *script)
 {
-	return json_pack("{s:{s:s, s:s, s:[s,s,s], s:i}}", "spec", "name", name, "template", "busybox",
-			 "command", "sh", "-c", script, "stop_timeout", 1);
+	return json_pack("{s:{s:s, s:s, s:[s,s,s], s:i}}", "spec", "name", name, "template",
+			 "busybox", "command", "sh", "-c", script, "stop_timeout", 1);
 }
 
 /* --- the drill --- */
 
-/* Everything a guest can be made to do, so that every point is passed by one of these. Answers do not
- * matter: the daemon dies on the way. */
+/* Everything a guest can be made to do, so that every point is passed by one of these. Answers do
+ * not matter: the daemon dies on the way. */
 static void exercise(const char *point)
 {
 	json_t *exec = json_pack("{s:s, s:[s]}", "name", "x", "command", "true");
@@ -429,12 +432,14 @@ static void print_difference(void)
 	static struct print was;
 
 	was = before;
-	for (char *save = NULL, *l = strtok_r(after.text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+	for (char *save = NULL, *l = strtok_r(after.text, "\n", &save); l;
+	     l = strtok_r(NULL, "\n", &save)) {
 		if (!strstr(before.text, l))
 			printf("# now there: %s\n", l);
 	}
 	take_print(&after);
-	for (char *save = NULL, *l = strtok_r(before.text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+	for (char *save = NULL, *l = strtok_r(before.text, "\n", &save); l;
+	     l = strtok_r(NULL, "\n", &save)) {
 		if (!strstr(after.text, l))
 			printf("# gone: %s\n", l);
 	}
@@ -456,8 +461,9 @@ static void drill(const char *who, const char *point, const char *when, pid_t ba
 	alive = answers(word) && base_pid() == base; /* opens the new keeper's log, too */
 	same = await(is_same);
 	ok(hit && up && gone && same && alive, "%s killed %s %s%s%s%s%s%s", who, when, point,
-	   hit ? "" : ": point not passed", up ? "" : ": daemon not back", gone ? "" : ": guest stays",
-	   same ? "" : ": something is left", alive ? "" : ": the running guest does not answer");
+	   hit ? "" : ": point not passed", up ? "" : ": daemon not back",
+	   gone ? "" : ": guest stays", same ? "" : ": something is left",
+	   alive ? "" : ": the running guest does not answer");
 	if (!same)
 		print_difference();
 }
@@ -531,7 +537,8 @@ static bool has_ended(void)
 
 static bool set_up(void)
 {
-	static const char loop[] = "while read w; do [ \"$w\" = quit ] && exit 7; echo pong $w; done";
+	static const char loop[] =
+		"while read w; do [ \"$w\" = quit ] && exit 7; echo pong $w; done";
 
 	if (!start_daemon())
 		return false;

@@ -159,7 +159,9 @@ static inline void tar_head(struct tar *t, const struct member *m, size_t size)
 		char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], type;
 		char link[100], magic[6], version[2], uname[32], gname[32], major[8], minor[8];
 		char prefix[155], pad[12];
-	} h = { .type = m->type ? m->type : '0', .magic = "ustar", .version = { '0', '0' } };
+	} h = { .type = (char)(m->type ? m->type : '0'),
+		.magic = "ustar",
+		.version = { '0', '0' } };
 	unsigned sum = 0;
 
 	memcpy(h.name, m->name, strnlen(m->name, sizeof(h.name)));
