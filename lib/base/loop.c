@@ -100,6 +100,7 @@ static void fire_timers(struct loop *l)
 		if (t->at_usec > now)
 			return;
 		loop_timer_clear(t);
+		bury(l); /* a timer may free the owner of sources that another one deleted */
 		t->fire(t);
 	}
 }
