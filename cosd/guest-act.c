@@ -456,6 +456,24 @@ static void stop_timeout(struct loop_timer *t)
 		log_say(LOG_ERROR, "%s: %s", g->name, err.why);
 }
 
+/* On record too: after a restart of the worker the end that comes is still wanted. */
+static void note_stop(struct guest *g)
+{
+	struct cos_err err;
+
+	if (g->stop_asked)
+		return;
+	g->stop_asked = true;
+	if (record_put_running(g, g->pid, &err) < 0) /* it may have ended already */
+		log_say(LOG_DEBUG, "%s: %s", g->name, err.why);
+}
+
+void guest_resume_stop(struct guest *g)
+{
+	g->timer.fire = stop_timeout;
+	loop_timer_set(&g->d->loop, &g->timer, g->spec.stop_timeout * USEC_PER_SEC);
+}
+
 int act_stop(struct guest *g, struct cos_err *err)
 {
 	int r;
@@ -467,7 +485,7 @@ int act_stop(struct guest *g, struct cos_err *err)
 		return cos_fail(err, COS_E_KERNEL, -r, "signal %s", g->name);
 	if (g->state == GS_FROZEN && freeze(g, false, err) < 0)
 		log_say(LOG_WARN, "%s: %s", g->name, err->why);
-	g->stop_asked = true;
+	note_stop(g);
 	event_say(g->d, g->name, "stop", NULL);
 	return 0;
 }
@@ -490,7 +508,8 @@ int act_kill(struct guest *g, struct cos_err *err)
 	POINT_AFTER("stop", "kill");
 	if (!g->killed)
 		event_say(g->d, g->name, "kill", NULL);
-	g->stop_asked = g->killed = true;
+	g->killed = true;
+	note_stop(g);
 	g->timer.fire = stop_timeout; /* again, should anything have slipped through */
 	loop_timer_set(&g->d->loop, &g->timer, KILL_TIMEOUT_USEC);
 	return 0;

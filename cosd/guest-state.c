@@ -72,7 +72,9 @@ int guest_event(struct guest *g, enum guest_event ev, struct cos_err *err)
 void guest_adopted(struct guest *g)
 {
 	g->state = GS_RUNNING;
-	if (guest_is_frozen(g))
+	if (g->stop_asked)
+		g->state = GS_STOPPING;
+	else if (guest_is_frozen(g))
 		g->state = GS_FROZEN;
 }
 

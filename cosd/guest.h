@@ -79,6 +79,7 @@ struct record {
 	pid_t pid; /* 0: it has ended */
 	uint64_t start_ticks, started_usec;
 	int status;
+	bool stopping; /* it was asked to end */
 	char reason[400];
 };
 /* 0, -ENOENT, or -ESTALE when it is of another boot. */
@@ -90,6 +91,8 @@ guest_action act_start, act_running, act_failed, act_freeze, act_thaw, act_stop,
 	act_abort, act_reap;
 /* The only way a guest's state changes. */
 int guest_event(struct guest *g, enum guest_event ev, struct cos_err *err);
+/* Waits for the end that was asked for before a restart of the worker, then kills. */
+void guest_resume_stop(struct guest *g);
 /* For recover.c alone: the state that a record tells. REASON: "" when the guest ended as wanted. */
 void guest_adopted(struct guest *g);
 void guest_restore_end(struct guest *g, const char *reason);

@@ -78,6 +78,7 @@ static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
 	g->pid = rec->pid;
 	g->started_usec = rec->started_usec;
 	g->adopted = true;
+	g->stop_asked = rec->stopping;
 	g->pidfd = item ? take_fd(item->pidfd) : proc_open(rec->pid, rec->start_ticks);
 	g->console = item ? take_fd(item->console) : console_again(g);
 	if (g->pidfd < 0)
@@ -94,6 +95,8 @@ static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
 		guest_ended(g, item->m.status);
 		return 0;
 	}
+	if (g->stop_asked)
+		guest_resume_stop(g);
 	return guest_watch(g, err);
 }
 

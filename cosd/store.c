@@ -128,10 +128,12 @@ int record_put_running(struct guest *g, pid_t pid, struct cos_err *err)
 	int r = proc_start_ticks(pid, &ticks);
 
 	if (r == 0) {
-		j = json_pack("{s:i, s:s, s:i, s:i, s:I, s:I}", "version", RECORD_VERSION,
+		uint64_t started = g->pid > 0 ? g->started_usec : clock_wall_usec();
+
+		j = json_pack("{s:i, s:s, s:i, s:i, s:I, s:I, s:b}", "version", RECORD_VERSION,
 			      "boot_id", g->d->boot_id, "slot", g->slot, "pid", (int)pid,
-			      "start_ticks", (json_int_t)ticks, "started_usec",
-			      (json_int_t)clock_wall_usec());
+			      "start_ticks", (json_int_t)ticks, "started_usec", (json_int_t)started,
+			      "stopping", g->stop_asked);
 		r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
 	}
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the record of %s", g->name) : 0;
@@ -161,7 +163,7 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 	auto_json json_t *j = NULL;
 	char buf[RECORD_BYTES], file[80];
 	const char *boot, *reason = "";
-	int slot = 0, pid = 0, status = STATUS_NONE, version;
+	int slot = 0, pid = 0, status = STATUS_NONE, stopping = 0, version;
 	json_int_t ticks = 0, started = 0;
 	struct cos_err err;
 	ssize_t n;
@@ -171,9 +173,10 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 	if (n < 0)
 		return (int)n;
 	if (jsonx_parse(buf, (size_t)n, file, &j, &err) < 0 ||
-	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s}", "version", &version,
+	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s, s?b}", "version", &version,
 			"boot_id", &boot, "slot", &slot, "pid", &pid, "start_ticks", &ticks,
-			"started_usec", &started, "status", &status, "reason", &reason) < 0)
+			"started_usec", &started, "status", &status, "reason", &reason, "stopping",
+			&stopping) < 0)
 		return -EBADMSG;
 	if (version != RECORD_VERSION || strcmp(boot, d->boot_id) != 0)
 		return -ESTALE;
@@ -183,6 +186,7 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 		.start_ticks = (uint64_t)ticks,
 		.started_usec = (uint64_t)started,
 		.status = status,
+		.stopping = stopping,
 	};
 	str_fmt(ret->reason, sizeof(ret->reason), "%s", reason);
 	return 0;

@@ -26,10 +26,13 @@
 #define MOUNT "mount "
 
 static char scratch[] = "/tmp/cos-fault.XXXXXX";
+static struct host *host_of_exit; /* whose groups are to go */
 
 /* Also when the program ends early; children of a start do not come here. */
 static void remove_scratch(void)
 {
+	if (host_of_exit)
+		cg_topo_close(&host_of_exit->launch.topo, host_of_exit->instance, true);
 	io_remove_tree(AT_FDCWD, scratch, 0);
 }
 
@@ -111,6 +114,7 @@ static int open_host(struct host *h, struct cos_err *err)
 
 	if (r < 0)
 		skip_all(err->why);
+	host_of_exit = h;
 	h->launch.nofile[0] = h->launch.nofile[1] = 256;
 	h->launch.init = launch_init_open(err);
 	r = h->launch.init < 0 ? h->launch.init : cowfs_open(state, &h->cow, err);
