@@ -18,11 +18,13 @@
 extern const char profile_default_start[], profile_default_end[];
 extern const char profile_nouserns_start[], profile_nouserns_end[];
 
-static const struct builtin {
+/* Parsed once: the expanded documents of all guests share what they did not change. */
+static struct builtin {
 	const char *name, *start, *end;
+	json_t *doc;
 } builtins[] = {
-	{ "default", profile_default_start, profile_default_end },
-	{ "default-nouserns", profile_nouserns_start, profile_nouserns_end },
+	{ "default", profile_default_start, profile_default_end, NULL },
+	{ "default-nouserns", profile_nouserns_start, profile_nouserns_end, NULL },
 };
 
 struct rules_entry {
@@ -57,10 +59,16 @@ static int load(struct daemon *d, const char *name, json_t **ret, struct cos_err
 	if (n != -ENOENT)
 		return cos_fail(err, COS_E_INVALID, (int)-n, "read profile %s", path);
 	for (size_t i = 0; i < ARRAY_SIZE(builtins); i++) {
-		const struct builtin *b = &builtins[i];
+		struct builtin *b = &builtins[i];
+		int r = 0;
 
-		if (strcmp(b->name, name) == 0)
-			return parse(b->start, (size_t)(b->end - b->start), name, ret, err);
+		if (strcmp(b->name, name) != 0)
+			continue;
+		if (!b->doc)
+			r = parse(b->start, (size_t)(b->end - b->start), name, &b->doc, err);
+		if (r == 0)
+			*ret = json_incref(b->doc);
+		return r;
 	}
 	return cos_advise(err, cos_fail(err, COS_E_INVALID, 0, "there is no profile %s", name),
 			  "put %s.json into %s", name, d->conf.profile_dir);
