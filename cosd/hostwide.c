@@ -31,15 +31,49 @@ static int open_dir(struct cos_err *err)
 	return fd < 0 ? cos_fail(err, COS_E_KERNEL, errno, "open " HOST_DIR) : fd;
 }
 
+/* Whoever leaves removes the file under its lock: a lock counts only on the file that has the name.
+ */
 static int open_lock(int dir, const char *name)
 {
-	auto_close int fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r;
+	for (;;) {
+		auto_close int fd =
+			openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		struct stat ours, named;
+		int r;
 
-	if (fd < 0)
-		return -errno;
-	r = io_lock(fd);
-	return r < 0 ? r : take_fd(fd);
+		if (fd < 0)
+			return -errno;
+		r = io_lock(fd);
+		if (r < 0)
+			return r;
+		if (fstat(fd, &ours) == 0 && fstatat(dir, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    ours.st_ino == named.st_ino)
+			return take_fd(fd);
+	}
+}
+
+static void instance_name(char *buf, size_t size, const char *instance)
+{
+	str_fmt(buf, size, "instance.%s", instance);
+}
+
+static void ids_name(char *buf, size_t size, uint64_t base, uint64_t count)
+{
+	str_fmt(buf, size, "ids.%" PRIu64 "-%" PRIu64, base, count);
+}
+
+void hostwide_release(const char *instance, uint64_t base, uint64_t count)
+{
+	struct cos_err err;
+	auto_close int dir = open_dir(&err);
+	char name[80];
+
+	if (dir < 0)
+		return;
+	instance_name(name, sizeof(name), instance);
+	unlinkat(dir, name, 0);
+	ids_name(name, sizeof(name), base, count);
+	unlinkat(dir, name, 0);
 }
 
 int hostwide_instance(const char *instance, struct cos_err *err)
@@ -50,7 +84,7 @@ int hostwide_instance(const char *instance, struct cos_err *err)
 
 	if (dir < 0)
 		return dir;
-	str_fmt(name, sizeof(name), "instance.%s", instance);
+	instance_name(name, sizeof(name), instance);
 	fd = open_lock(dir, name);
 	if (fd == -EWOULDBLOCK)
 		return cos_advise(err,
@@ -157,7 +191,7 @@ static int take(int dir, const char *runtime_dir, uint64_t base, uint64_t count)
 	char name[80];
 	int fd, r;
 
-	str_fmt(name, sizeof(name), "ids.%" PRIu64 "-%" PRIu64, base, count);
+	ids_name(name, sizeof(name), base, count);
 	fd = open_lock(dir, name);
 	if (fd < 0)
 		return fd;

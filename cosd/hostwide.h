@@ -12,6 +12,8 @@
 
 /* Returns the lock's descriptor. -EBUSY (InUse) names the instance. */
 int hostwide_instance(const char *instance, struct cos_err *err);
+/* Removes both files; the caller still holds their locks and no guest of its own lives. */
+void hostwide_release(const char *instance, uint64_t base, uint64_t count);
 /* Finds the first block from BASE on that no instance has and /etc/subuid and subgid do not name,
  * or the one that RUNTIME_DIR had before. Returns the lock's descriptor; ids BASE.. of *RET_BASE
  * are ours. */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "cosd/console.h"
+#include "cosd/hostwide.h"
 #include "cosd/keep.h"
 #include "cosd/notify.h"
 #include "cosd/points.h"
@@ -541,6 +542,8 @@ static void finish(struct keeper *k)
 	close_p(&k->logs);
 	if (!held && k->args->state_mounted)
 		unmount_state(k);
+	if (!held)
+		hostwide_release(k->args->instance, k->args->id_base, k->args->id_count);
 	unlinkat(k->runtime, "keep.pid", 0); /* last: whoever waits for the end looks at it */
 }
 
