@@ -31,7 +31,7 @@ static int find_program(const struct bench *b, const char *env, const char *name
 {
 	const char *given = getenv(env);
 	bool fits = given ? str_fmt(buf, PATH_MAX, "%s", given)
-			  : str_fmt(buf, PATH_MAX, "%s/../build/%s", b->home, name);
+			  : str_fmt(buf, PATH_MAX, "%s/../%s/%s", b->home, name, name);
 
 	if (fits && access(buf, X_OK) == 0)
 		return 0;
