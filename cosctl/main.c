@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cosctl/cosctl.h"
+#include "lib/base/io.h"
 #include "lib/base/own.h"
 
 #define DEFAULT_SOCKET "/run/cos/cosd.sock"
@@ -240,17 +241,6 @@ static const char *default_socket(void)
 										  : DEFAULT_SOCKET;
 }
 
-/* A stream that the caller has closed must not become a socket's number. */
-static void fill_stdio(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	close_p(&fd);
-}
-
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -263,7 +253,7 @@ int main(int argc, char **argv)
 	const struct command *c;
 	int o, r;
 
-	fill_stdio();
+	io_fill_stdio();
 	a.socket = default_socket();
 	a.command = "";
 	while ((o = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {

@@ -239,16 +239,14 @@ static struct exec *new_exec(struct call *c, struct guest *g, const struct exec_
 
 static int start(struct exec *e, struct guest *g, struct cos_err *err)
 {
-	char slot[SLOT_NAME_SIZE];
 	int r;
 
 	e->x.rules = rules_get(e->d, &e->spec, err);
 	if (!e->x.rules)
 		return -EINVAL;
-	snprintf(slot, sizeof(slot), "%d", g->slot);
-	r = cg_open(&e->d->host.topo, slot, &e->cg);
+	r = guest_open_groups(g, &e->cg, err);
 	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "open the control groups of %s", g->name);
+		return r;
 	e->guest_pidfd = fcntl(g->pidfd, F_DUPFD_CLOEXEC, 0);
 	if (e->guest_pidfd < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "duplicate a descriptor");

@@ -143,15 +143,6 @@ static int make_view(struct call *c, int *ret_sock, struct cos_err *err)
 	return 0;
 }
 
-static void set_size(int console, const struct params *p)
-{
-	struct winsize ws = { .ws_row = (unsigned short)p->rows,
-			      .ws_col = (unsigned short)p->cols };
-
-	if (console >= 0 && p->rows && p->cols)
-		ioctl(console, TIOCSWINSZ, &ws);
-}
-
 int api_guest_run(struct call *c, json_t *params, struct cos_err *err)
 {
 	struct guest *g = NULL;
@@ -401,7 +392,7 @@ int api_guest_console(struct call *c, json_t *params, struct cos_err *err)
 	r = make_view(c, &sock, err);
 	if (r < 0)
 		return r;
-	set_size(g->console, &p);
+	guest_size_console(g->console, p.rows, p.cols);
 	r = keeplink_view(c->d, (uint32_t)g->slot, sock);
 	close(sock);
 	if (r < 0)
@@ -422,7 +413,7 @@ int api_guest_resize(struct call *c, json_t *params, struct cos_err *err)
 		r = find(c, &p, &g, err);
 	if (r < 0)
 		return r;
-	set_size(g->console, &p);
+	guest_size_console(g->console, p.rows, p.cols);
 	call_reply(c, NULL, NULL, 0);
 	return 0;
 }
@@ -455,11 +446,11 @@ static json_t *stats_of(struct guest *g)
 {
 	struct cg_usage u = { 0 };
 	struct cg_guest cg;
-	char slot[SLOT_NAME_SIZE], text[32];
+	struct cos_err err;
+	char text[32];
 	json_t *j, *limits = json_object();
 
-	snprintf(slot, sizeof(slot), "%d", g->slot);
-	if (cg_open(&g->d->host.topo, slot, &cg) == 0) {
+	if (guest_open_groups(g, &cg, &err) == 0) {
 		cg_usage(&g->d->host.topo, &cg, &u);
 		cg_close(&cg);
 	}

@@ -28,7 +28,7 @@ int api_host_info(struct call *c, json_t *params, struct cos_err *err)
 	list_for_each(p, &c->d->guests)
 		running += list_entry(p, struct guest, link)->pidfd >= 0;
 	call_reply(c,
-		   json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "version", COS_VERSION_TEXT,
+		   json_pack("{s:s, s:s, s:i, s:i, s:i, s:i}", "version", PACKAGE_VERSION,
 			     "instance", c->d->args->instance, "pid", (int)getpid(), "keeper",
 			     (int)getppid(), "guests", (int)c->d->n_guests, "running", running),
 		   NULL, 0);

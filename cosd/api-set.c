@@ -31,7 +31,6 @@ static int check_keys(json_t *change, struct cos_err *err)
 static int apply_live(struct guest *g, const struct spec *next, struct cos_err *err)
 {
 	struct cg_guest cg;
-	char slot[SLOT_NAME_SIZE];
 	int r;
 
 	if (g->slot < 0)
@@ -46,10 +45,9 @@ static int apply_live(struct guest *g, const struct spec *next, struct cos_err *
 	}
 	if (g->state == GS_STARTING)
 		return cos_fail(err, COS_E_STATE, 0, "%s is starting", g->name);
-	snprintf(slot, sizeof(slot), "%d", g->slot);
-	r = cg_open(&g->d->host.topo, slot, &cg);
+	r = guest_open_groups(g, &cg, err);
 	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "open the control groups of %s", g->name);
+		return r;
 	r = cg_apply(&g->d->host.topo, &cg, &next->limits, &g->spec.limits, err);
 	cg_close(&cg);
 	return r;

@@ -16,8 +16,7 @@ static int get_info(struct call *c, json_t *params, struct cos_err *err)
 	(void)err;
 	call_reply(c,
 		   json_pack("{s:s, s:s, s:s, s:s, s:o}", "vendor", "cos", "product", "cosd",
-			     "version", COS_VERSION_TEXT, "url", "", "interfaces",
-			     idl_interfaces()),
+			     "version", PACKAGE_VERSION, "url", "", "interfaces", idl_interfaces()),
 		   NULL, 0);
 	return 0;
 }

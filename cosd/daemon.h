@@ -12,8 +12,6 @@
 #include "lib/base/loop.h"
 #include "lib/launch/guest.h"
 
-#define COS_VERSION_TEXT PACKAGE_VERSION
-
 struct event_log {
 	int dir; /* the state directory */
 	int fd;
@@ -52,7 +50,6 @@ struct daemon {
 	struct pool pool;
 	struct list dying; /* struct slot_grave.link: groups that could not be removed yet */
 	struct loop_timer reaper;
-	uint64_t began_usec;
 };
 
 /* Runs the worker; returns an exit status. LINK: socket to the keeper. */

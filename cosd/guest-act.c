@@ -42,6 +42,14 @@ static void step_done(struct launch *l, const char *step, uint64_t usec)
 	json_object_set_new(g->steps, step, json_integer((json_int_t)usec));
 }
 
+void guest_size_console(int console, uint64_t rows, uint64_t cols)
+{
+	struct winsize ws = { .ws_row = (unsigned short)rows, .ws_col = (unsigned short)cols };
+
+	if (console >= 0 && rows && cols)
+		ioctl(console, TIOCSWINSZ, &ws);
+}
+
 static int record(struct launch *l, struct cos_err *err)
 {
 	struct guest *g = l->owner;
@@ -49,11 +57,7 @@ static int record(struct launch *l, struct cos_err *err)
 
 	if (r < 0)
 		return r;
-	if (l->console >= 0 && g->rows && g->cols) {
-		struct winsize ws = { .ws_row = g->rows, .ws_col = g->cols };
-
-		ioctl(l->console, TIOCSWINSZ, &ws);
-	}
+	guest_size_console(l->console, g->rows, g->cols);
 	r = keeplink_add(g->d, (uint32_t)g->slot, g->name, l->pid, l->pidfd, l->console);
 	if (r == 0 && g->view >= 0) {
 		r = keeplink_view(g->d, (uint32_t)g->slot, g->view);
@@ -398,7 +402,7 @@ int act_abort(struct guest *g, struct cos_err *err)
 	return 0;
 }
 
-static int open_groups(const struct guest *g, struct cg_guest *ret, struct cos_err *err)
+int guest_open_groups(const struct guest *g, struct cg_guest *ret, struct cos_err *err)
 {
 	char slot[SLOT_NAME_SIZE];
 	int r;
@@ -412,7 +416,7 @@ static int open_groups(const struct guest *g, struct cg_guest *ret, struct cos_e
 static int freeze(struct guest *g, bool on, struct cos_err *err)
 {
 	struct cg_guest cg;
-	int r = open_groups(g, &cg, err);
+	int r = guest_open_groups(g, &cg, err);
 
 	if (r < 0)
 		return r;
@@ -429,7 +433,7 @@ bool guest_is_frozen(const struct guest *g)
 	struct cg_guest cg;
 	bool frozen;
 
-	if (open_groups(g, &cg, &err) < 0)
+	if (guest_open_groups(g, &cg, &err) < 0)
 		return false;
 	frozen = cg_is_frozen(&g->d->host.topo, &cg);
 	cg_close(&cg);
@@ -468,10 +472,16 @@ static void note_stop(struct guest *g)
 		log_say(LOG_DEBUG, "%s: %s", g->name, err.why);
 }
 
-void guest_resume_stop(struct guest *g)
+/* What has not ended after DELAY_USEC is killed, or killed again. */
+static void kill_after(struct guest *g, uint64_t delay_usec)
 {
 	g->timer.fire = stop_timeout;
-	loop_timer_set(&g->d->loop, &g->timer, g->spec.stop_timeout * USEC_PER_SEC);
+	loop_timer_set(&g->d->loop, &g->timer, delay_usec);
+}
+
+void guest_resume_stop(struct guest *g)
+{
+	kill_after(g, g->spec.stop_timeout * USEC_PER_SEC);
 }
 
 int act_stop(struct guest *g, struct cos_err *err)
@@ -496,7 +506,7 @@ int act_kill(struct guest *g, struct cos_err *err)
 	int r;
 
 	POINT_BEFORE("stop", "kill");
-	r = open_groups(g, &cg, err);
+	r = guest_open_groups(g, &cg, err);
 	if (r == 0) {
 		r = cg_kill(&g->d->host.topo, &cg);
 		cg_close(&cg);
@@ -510,8 +520,7 @@ int act_kill(struct guest *g, struct cos_err *err)
 		event_say(g->d, g->name, "kill", NULL);
 	g->killed = true;
 	note_stop(g);
-	g->timer.fire = stop_timeout; /* again, should anything have slipped through */
-	loop_timer_set(&g->d->loop, &g->timer, KILL_TIMEOUT_USEC);
+	kill_after(g, KILL_TIMEOUT_USEC); /* again, should anything have slipped through */
 	return 0;
 }
 
@@ -519,10 +528,8 @@ int guest_stop(struct guest *g, uint64_t timeout_sec, struct cos_err *err)
 {
 	int r = guest_event(g, timeout_sec ? GE_STOP : GE_KILL, err);
 
-	if (r == 0 && timeout_sec && g->state == GS_STOPPING) {
-		g->timer.fire = stop_timeout;
-		loop_timer_set(&g->d->loop, &g->timer, timeout_sec * USEC_PER_SEC);
-	}
+	if (r == 0 && timeout_sec && g->state == GS_STOPPING)
+		kill_after(g, timeout_sec * USEC_PER_SEC);
 	return r;
 }
 

@@ -73,7 +73,7 @@ int store_each_spec(struct daemon *d, void (*fn)(struct daemon *d, json_t *own, 
 /* The record says who runs as this guest, or how it ended; gone after a reboot. */
 int record_put_running(struct guest *g, pid_t pid, struct cos_err *err);
 void record_put_ended(struct guest *g);
-void record_drop(const struct daemon *d, const char *name);
+void record_drop(struct daemon *d, const char *name);
 struct record {
 	unsigned slot;
 	pid_t pid; /* 0: it has ended */
@@ -96,6 +96,10 @@ void guest_resume_stop(struct guest *g);
 /* For recover.c alone: the state that a record tells. REASON: "" when the guest ended as wanted. */
 void guest_adopted(struct guest *g);
 void guest_restore_end(struct guest *g, const char *reason);
+/* The control groups of a guest that has a slot; to be closed with cg_close(). */
+int guest_open_groups(const struct guest *g, struct cg_guest *ret, struct cos_err *err);
+/* Sets the size of the terminal CONSOLE; nothing if it is -1 or a number is 0. */
+void guest_size_console(int console, uint64_t rows, uint64_t cols);
 /* Whether its groups say so. */
 bool guest_is_frozen(const struct guest *g);
 /* Starts from DEFINED or FAILED; calls in g->waiters are answered when it runs or fails. STDIO: the

@@ -295,17 +295,6 @@ static int run_handed(const char *role, int fd)
 	return strcmp(role, "--worker") == 0 ? worker_run(&a, link) : keep_run(&a, items, n);
 }
 
-/* A stream that the caller has closed must not become the number of a lock or a socket. */
-static void fill_stdio(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	close_p(&fd);
-}
-
 int main(int argc, char **argv)
 {
 	struct keep_args a = {
@@ -323,7 +312,7 @@ int main(int argc, char **argv)
 	bool must_conf = false;
 	int r;
 
-	fill_stdio();
+	io_fill_stdio();
 	r = run_sealed(argv);
 
 	if (r < 0) {

@@ -29,7 +29,7 @@ static struct builtin {
 
 struct rules_entry {
 	struct list link;
-	char *key; /* the words that were compiled */
+	json_t *words; /* what was compiled */
 	struct launch_rules rules;
 };
 
@@ -128,17 +128,16 @@ const struct launch_rules *rules_get(struct daemon *d, const struct spec *s, str
 {
 	auto_json json_t *words = json_pack("{s:s?, s:O?, s:O?}", "capabilities", s->capabilities,
 					    "seccomp", s->seccomp, "devices", s->devices);
-	auto_free char *key = words ? json_dumps(words, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	struct rules_entry *e;
 	struct list *p;
 
-	if (!key) {
+	if (!words) {
 		cos_fail(err, COS_E_KERNEL, ENOMEM, "profile");
 		return NULL;
 	}
 	list_for_each(p, &d->rules) {
 		e = list_entry(p, struct rules_entry, link);
-		if (strcmp(e->key, key) == 0)
+		if (json_equal(e->words, words)) /* at once where both have the profile's own */
 			return &e->rules;
 	}
 	e = calloc(1, sizeof(*e));
@@ -150,7 +149,7 @@ const struct launch_rules *rules_get(struct daemon *d, const struct spec *s, str
 		free(e);
 		return NULL;
 	}
-	e->key = take_ptr(key);
+	e->words = take_ptr(words);
 	list_add_tail(&d->rules, &e->link);
 	return &e->rules;
 }

@@ -268,11 +268,6 @@ static void drop_orphans(struct daemon *d, int dir, const char *path, const char
 	closedir(it);
 }
 
-static void drop_record(struct daemon *d, const char *name)
-{
-	record_drop(d, name);
-}
-
 int recover(struct daemon *d, struct cos_err *err)
 {
 	struct recovery r = { .d = d };
@@ -290,7 +285,7 @@ int recover(struct daemon *d, struct cos_err *err)
 		clear_hierarchy(&r, d->host.topo.h[i].root);
 	drop_dead_ephemerals(d);
 	drop_orphans(d, d->cow.dir, "guests", "", drop_root);
-	drop_orphans(d, d->records, ".", ".json", drop_record);
+	drop_orphans(d, d->records, ".", ".json", record_drop);
 	drop_orphans(d, d->state, "log", ".log", keeplink_unlog);
 	free(r.items);
 	if (r.adopted || r.ended || r.cleared)

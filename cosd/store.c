@@ -150,7 +150,7 @@ void record_put_ended(struct guest *g)
 		log_say(LOG_ERROR, "record of %s not written: %s", g->name, strerrorname_np(-r));
 }
 
-void record_drop(const struct daemon *d, const char *name)
+void record_drop(struct daemon *d, const char *name)
 {
 	char file[80];
 

@@ -199,7 +199,6 @@ int worker_run(struct keep_args *a, int link)
 		.args = a,
 		.keeper = { .fd = link },
 		.reaper = { .fire = slot_reaper_fire },
-		.began_usec = clock_usec(),
 	};
 	struct list *const lists[] = { &d.guests, &d.rules, &d.conns, &d.jobs, &d.execs, &d.dying };
 	struct cos_err err = { 0 };
@@ -219,7 +218,7 @@ int worker_run(struct keep_args *a, int link)
 	}
 	log_open("cosd", (enum log_level)d.conf.log_level);
 	write_pid(&d);
-	event_say(&d, NULL, "daemon-start", json_pack("{s:s}", "version", COS_VERSION_TEXT));
+	event_say(&d, NULL, "daemon-start", json_pack("{s:s}", "version", PACKAGE_VERSION));
 	jobs_sweep(&d);
 	keeplink_ready(&d);
 	r = loop_run(&d.loop);

@@ -40,3 +40,6 @@ ssize_t io_send_fds(int sock, const void *buf, size_t len, const int *fds, unsig
 ssize_t io_recv_fds(int sock, void *buf, size_t len, int *fds, unsigned *n, int flags);
 /* Sets the file's lock (flock) without waiting; -EWOULDBLOCK if another holds it. */
 int io_lock(int fd);
+/* Opens /dev/null for each of descriptors 0 to 2 that is closed: a stream that the caller has
+ * closed must not become the number of a lock or a socket. For the start of a program. */
+void io_fill_stdio(void);

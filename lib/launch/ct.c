@@ -57,10 +57,18 @@ static int cgroup_make(struct launch *l, struct cos_err *err)
 	return r < 0 ? r : cg_open_tasks(t, &l->cg, l->tasks, err);
 }
 
-static void cgroup_undo(struct launch *l)
+/* What is only opened for the helper to inherit. */
+static void close_inherited(struct launch *l)
 {
 	for (int *t = l->tasks; *t >= 0; t++)
 		close_p(t);
+	for (size_t i = 0; i < ARRAY_SIZE(l->binds); i++)
+		close_p(&l->binds[i]);
+}
+
+static void cgroup_undo(struct launch *l)
+{
+	close_inherited(l);
 	cg_close(&l->cg);
 	cg_remove(&l->host->topo, l->slot);
 }
@@ -155,8 +163,7 @@ static int userns_make(struct launch *l, struct cos_err *err)
 	r = errno;
 	close(sv[1]);
 	l->sync = sv[0];
-	for (int *t = l->tasks; *t >= 0; t++)
-		close_p(t);
+	close_inherited(l);
 	if (l->helper < 0) {
 		l->helper = 0;
 		return cos_fail(err, COS_E_KERNEL, r, "clone3");
@@ -178,8 +185,6 @@ static int userns_make(struct launch *l, struct cos_err *err)
 
 static void userns_undo(struct launch *l)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(l->binds); i++)
-		close_p(&l->binds[i]);
 	close_p(&l->userns);
 	close_p(&l->netns);
 	if (l->helper > 0)
@@ -254,8 +259,6 @@ static void root_unmount(struct launch *l)
 {
 	close_p(&l->root_mnt);
 	close_p(&l->dev_mnt);
-	for (size_t i = 0; i < ARRAY_SIZE(l->binds); i++)
-		close_p(&l->binds[i]);
 }
 
 /* birth: the guest's first process exists; the helper has done its work. */

@@ -22,7 +22,6 @@
 #define LAUNCH_CONSOLE_FD 5
 #define LAUNCH_WAIT       1 /* a step's answer: go on when launch.sync is readable */
 #define LAUNCH_IDS        65536
-#define LAUNCH_SOCKETS    2 /* clients that a start may show the console to */
 #define SLOT_NAME_SIZE    16
 
 /* What all starts on this host share; filled once. */

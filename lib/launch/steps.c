@@ -71,8 +71,6 @@ void launch_finish(struct launch *l)
 	close_p(&l->netns);
 	close_p(&l->root_mnt);
 	close_p(&l->dev_mnt);
-	for (size_t i = 0; i < ARRAY_SIZE(l->binds); i++)
-		close_p(&l->binds[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(l->stdio); i++)
 		close_p(&l->stdio[i]);
 	free(l->resolv);
