@@ -136,7 +136,8 @@ int cmd_set(struct args *a)
 		if (spec_add_word(spec, a->argv[i], &err) < 0)
 			return say_error(a, a->argv[0], &err);
 	}
-	params = json_pack("{s:s, s:O}", "name", a->argv[0], "spec", spec);
+	params = json_pack("{s:s, s:O, s:b}", "name", a->argv[0], "spec", spec, "force",
+			   a->value['F'] != NULL);
 	if (!params)
 		return say_usage(a, "the name is not valid UTF-8");
 	return talk(a, "io.cos.Guest.Set", params, NULL, a->argv[0]);

@@ -172,7 +172,7 @@ static json_t *value_in_force(json_t *doc, const char *key)
 	json_t *v = id == LIMIT__N ? json_object_get(doc, key)
 				   : json_object_get(json_object_get(doc, "limits"), key);
 	const struct spec_key *k = spec_key_find(key);
-	char text[32];
+	char text[LIMIT_TEXT_SIZE];
 
 	if (v)
 		return json_incref(v);

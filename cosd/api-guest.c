@@ -447,7 +447,7 @@ static json_t *stats_of(struct guest *g)
 	struct cg_usage u = { 0 };
 	struct cg_guest cg;
 	struct cos_err err;
-	char text[32];
+	char text[LIMIT_TEXT_SIZE];
 	json_t *j, *limits = json_object();
 
 	if (guest_open_groups(g, &cg, &err) == 0) {
@@ -459,8 +459,9 @@ static json_t *stats_of(struct guest *g)
 
 		json_object_set_new(limits, limit_defs[id].name,
 				    v == LIMIT_MAX ? json_string("max")
-				    : limit_defs[id].unit == UNIT_MCPU
-					    ? json_string(limit_print(id, v, text))
+				    : limit_defs[id].unit == UNIT_MCPU ||
+						    limit_defs[id].unit == UNIT_CPUS
+					    ? json_string(limit_text(&g->spec.limits, id, text))
 					    : json_integer((json_int_t)v));
 	}
 	j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", g->name, "state",

@@ -39,7 +39,7 @@ enum grade { GOOD, NOTE, BAD };
 
 struct finding {
 	enum grade grade;
-	char text[240], todo[200];
+	char text[1000], todo[200];
 };
 
 __attribute__((format(printf, 3, 4))) static void say(struct finding *f, enum grade grade,
@@ -73,7 +73,7 @@ static void check_groups(const struct daemon *d, struct finding *f)
 		int h = d->host.topo.where[c];
 
 		n += (size_t)snprintf(f->text + n, sizeof(f->text) - n, "%s%s: %s", c ? ", " : "",
-				      cg_ctl_name[c],
+				      cg_ctl_name[c][CG_V1],
 				      h < 0                                ? "none"
 				      : d->host.topo.h[h].version == CG_V2 ? "v2"
 									   : "v1");
@@ -95,14 +95,37 @@ static void check_v2(const struct daemon *d, struct finding *f)
 
 static void check_limits(const struct daemon *d, struct finding *f)
 {
-	f->grade = GOOD;
-	str_fmt(f->text, sizeof(f->text), "every limit can be enforced");
-	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
-		const char *why;
+	size_t n = 0;
 
-		if (!cg_can(&d->host.topo, id, &why))
-			say(f, NOTE, "%s cannot be enforced: %s", limit_defs[id].name, why);
+	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
+		char why[CG_WHY_SIZE];
+
+		if (!cg_can(&d->host.topo, id, limit_defs[id].dflt, why) && n < sizeof(f->text))
+			n += (size_t)snprintf(f->text + n, sizeof(f->text) - n, "%s%s: %s",
+					      n ? "; " : "", limit_defs[id].name, why);
 	}
+	if (n == 0) {
+		say(f, GOOD, "every limit can be enforced");
+		return;
+	}
+	f->grade = NOTE;
+	str_fmt(f->todo, sizeof(f->todo),
+		"these limits are refused here; cos-limits(5) tells "
+		"what each needs");
+}
+
+/* Buffered writes belong to nobody on v1, so a cap does not hold for them. */
+static void check_writeback(const struct daemon *d, struct finding *f)
+{
+	int io = d->host.topo.where[CTL_IO], mem = d->host.topo.where[CTL_MEMORY];
+
+	if (io >= 0 && io == mem && d->host.topo.h[io].version == CG_V2) {
+		say(f, GOOD, "io limits count buffered writes too");
+		return;
+	}
+	say(f, NOTE, "io limits count reads and direct or synchronous writes only");
+	str_fmt(f->todo, sizeof(f->todo),
+		"boot with cgroup v2 for io and memory to have all counted");
 }
 
 static void check_overlay(const struct daemon *d, struct finding *f)
@@ -179,15 +202,11 @@ static const struct {
 	const char *name;
 	void (*check)(const struct daemon *d, struct finding *f);
 } checks[] = {
-	{ "kernel", check_kernel },
-	{ "cgroups", check_groups },
-	{ "cgroup-v2", check_v2 },
-	{ "limits", check_limits },
-	{ "overlay", check_overlay },
-	{ "state-dir", check_state_dir },
-	{ "descriptors", check_rlimit },
-	{ "rlimits", check_resource_cap },
-	{ "ids", check_ids },
+	{ "kernel", check_kernel },        { "cgroups", check_groups },
+	{ "cgroup-v2", check_v2 },         { "limits", check_limits },
+	{ "io-writes", check_writeback },  { "overlay", check_overlay },
+	{ "state-dir", check_state_dir },  { "descriptors", check_rlimit },
+	{ "rlimits", check_resource_cap }, { "ids", check_ids },
 };
 
 int api_host_doctor(struct call *c, json_t *params, struct cos_err *err)

@@ -28,7 +28,7 @@ static int check_keys(json_t *change, struct cos_err *err)
 
 /* The new limits on the running guest's groups; cg_apply() takes back what it wrote when one fails.
  */
-static int apply_live(struct guest *g, const struct spec *next, struct cos_err *err)
+static int apply_live(struct guest *g, const struct spec *next, bool force, struct cos_err *err)
 {
 	struct cg_guest cg;
 	int r;
@@ -48,7 +48,7 @@ static int apply_live(struct guest *g, const struct spec *next, struct cos_err *
 	r = guest_open_groups(g, &cg, err);
 	if (r < 0)
 		return r;
-	r = cg_apply(&g->d->host.topo, &cg, &next->limits, &g->spec.limits, err);
+	r = cg_apply(&g->d->host.topo, &cg, &next->limits, &g->spec.limits, force, err);
 	cg_close(&cg);
 	return r;
 }
@@ -59,7 +59,7 @@ static void take_back_live(struct guest *g, const struct spec *next)
 	struct cos_err ignored;
 
 	g->spec = *next;
-	apply_live(g, &now, &ignored);
+	apply_live(g, &now, true, &ignored);
 	g->spec = now;
 }
 
@@ -77,7 +77,7 @@ static void swap(struct guest *g, json_t **own, struct spec *spec)
 		g->spec.hostname = g->spec.name;
 }
 
-static int change(struct guest *g, json_t *change_doc, struct cos_err *err)
+static int change(struct guest *g, json_t *change_doc, bool force, struct cos_err *err)
 {
 	auto_json json_t *own = jsonx_merge(g->own, change_doc), *doc = NULL;
 	struct spec next = { 0 };
@@ -88,7 +88,7 @@ static int change(struct guest *g, json_t *change_doc, struct cos_err *err)
 		r = spec_parse(doc, &next, err);
 	if (r < 0)
 		return r;
-	r = rules_get(g->d, &next, err) ? apply_live(g, &next, err) : -EINVAL;
+	r = rules_get(g->d, &next, err) ? apply_live(g, &next, force, err) : -EINVAL;
 	if (r == 0) {
 		swap(g, &own, &next);
 		r = store_put_spec(g, err);
@@ -106,6 +106,7 @@ int api_guest_set(struct call *c, json_t *params, struct cos_err *err)
 	struct set {
 		char name[NAME_SIZE];
 		json_t *spec;
+		bool force;
 	} p = { .name = "" };
 	static const struct jsonx_field fields[] = {
 		{ .name = "name",
@@ -118,6 +119,7 @@ int api_guest_set(struct call *c, json_t *params, struct cos_err *err)
 		  .type = JSONX_ANY,
 		  .offset = offsetof(struct set, spec),
 		  .required = true },
+		{ .name = "force", .type = JSONX_BOOL, .offset = offsetof(struct set, force) },
 	};
 	struct guest *g = NULL;
 	int r = jsonx_fill(params, "", fields, ARRAY_SIZE(fields), &p, err);
@@ -129,7 +131,7 @@ int api_guest_set(struct call *c, json_t *params, struct cos_err *err)
 	if (r == 0)
 		r = check_keys(p.spec, err);
 	if (r == 0)
-		r = change(g, p.spec, err);
+		r = change(g, p.spec, p.force, err);
 	if (r < 0)
 		return cos_context(err, r, "set %s", p.name);
 	event_say(c->d, g->name, "set", json_pack("{s:O}", "spec", p.spec));

@@ -111,14 +111,15 @@ static const char *const cli_words[] = {
 };
 
 static const char *const unit_words[] = {
-	[UNIT_MCPU] = "CPUs",
-	[UNIT_BYTES] = "bytes",
+	[UNIT_MCPU] = "CPUs",          [UNIT_USEC] = "seconds",      [UNIT_WEIGHT] = "weight",
+	[UNIT_BOOL] = "true or false", [UNIT_CPUS] = "list of CPUs", [UNIT_BYTES] = "bytes",
 	[UNIT_COUNT] = "count",
 };
 
 /* A value of each unit to show what is written for it. */
 static const uint64_t samples[] = {
-	[UNIT_MCPU] = 500, [UNIT_BYTES] = 512ULL << 20, [UNIT_COUNT] = 200
+	[UNIT_MCPU] = 500, [UNIT_USEC] = 250000,        [UNIT_WEIGHT] = 200, [UNIT_BOOL] = 1,
+	[UNIT_CPUS] = 1,   [UNIT_BYTES] = 512ULL << 20, [UNIT_COUNT] = 200,
 };
 
 /* --- words --- */
@@ -150,12 +151,40 @@ static const char *conf_default(const struct conf_key *k)
 	return text;
 }
 
-static const char *formatted(const struct limit_def *d, enum cg_version ver)
+/* A value for the examples. */
+static void sample_of(enum limit_id id, struct limits *l)
 {
-	static char text[2][FORMATTED_MAX];
+	limits_init(l);
+	l->v[id] = samples[limit_defs[id].unit];
+	if (id == LIMIT_CPU_BURST)
+		l->v[LIMIT_CPU_RATE] = 1000;
+	if (id == LIMIT_HUGEPAGES_1G)
+		l->v[id] = 2ULL << 30;
+	cpus_add(&l->cpus, 1);
+}
 
-	d->fmt(text[ver == CG_V2], FORMATTED_MAX, samples[d->unit], ver);
-	return text[ver == CG_V2];
+/* What a limit needs beside it. */
+static const char *beside(enum limit_id id)
+{
+	return id == LIMIT_CPU_BURST ? "cpu.rate=1" : id == LIMIT_CPU_DEDICATED ? "cpu.set=1" : "";
+}
+
+/* The file of the last of a limit's knobs, and what it holds for the sample; NULL: there is none.
+ */
+static const char *knob_of(enum limit_id id, enum cg_version ver, char text[KNOB_TEXT_SIZE])
+{
+	const struct knob_host host = { ver, "0-3", "8:0" };
+	const char *file = NULL;
+	struct limits l;
+
+	sample_of(id, &l);
+	for (unsigned i = 0; i < n_knobs; i++) {
+		if (knobs[i].limit == id && knobs[i].version == ver) {
+			knobs[i].text(text, id, &l, &host);
+			file = knobs[i].file;
+		}
+	}
+	return file;
 }
 
 static const char *method_users(const struct method *m)
@@ -209,19 +238,25 @@ static int print_limits(const char *arg)
 	(void)arg;
 	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
 		const struct limit_def *d = &limit_defs[id];
-		char range[80], value[32];
+		char range[LIMIT_TEXT_SIZE], value[LIMIT_TEXT_SIZE];
+		struct limits l;
 
+		sample_of(id, &l);
 		put_bold(d->name);
 		printf(" (%s)\n\t%s\n\n", unit_words[d->unit], d->help);
 		printf("\tRange %s; default *%s*.", limit_range(id, range),
 		       limit_print(id, d->dflt, value));
-		printf(" v1 file ");
-		put_bold(d->file[CG_V1]);
-		printf(", v2 file ");
-		put_bold(d->file[CG_V2]);
-		printf(": for *%s* they hold *%s* and *%s*.\n\n",
-		       limit_print(id, samples[d->unit], value), formatted(d, CG_V1),
-		       formatted(d, CG_V2));
+		for (enum cg_version ver = CG_V1; ver <= CG_V2; ver++) {
+			char text[KNOB_TEXT_SIZE];
+			const char *file = knob_of(id, ver, text);
+
+			if (!file)
+				continue;
+			printf(" v%d file ", ver);
+			put_bold(file);
+			printf(": *%s* for *%s*.", text, limit_text(&l, id, value));
+		}
+		printf("\n\n");
 	}
 	return 0;
 }
@@ -439,14 +474,17 @@ static void tsv_limits(void)
 {
 	for (enum limit_id id = 0; id < LIMIT__N; id++) {
 		const struct limit_def *d = &limit_defs[id];
-		char value[32];
+		char value[LIMIT_TEXT_SIZE], v1[KNOB_TEXT_SIZE] = "-", v2[KNOB_TEXT_SIZE] = "-";
+		struct limits l;
 
-		limit_print(id, samples[d->unit], value);
-		if (id < LIMIT__CG)
-			printf("limit\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d->name, value,
-			       cg_ctl_name[d->ctl], d->file[CG_V1], formatted(d, CG_V1),
-			       d->file[CG_V2], formatted(d, CG_V2));
-		else
+		sample_of(id, &l);
+		if (id < LIMIT__CG) {
+			const char *f1 = knob_of(id, CG_V1, v1), *f2 = knob_of(id, CG_V2, v2);
+
+			printf("limit\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d->name,
+			       limit_text(&l, id, value), cg_ctl_name[d->ctl][CG_V1], f1 ?: "-", v1,
+			       f2 ?: "-", v2, beside(id));
+		} else
 			printf("rlimit\t%s\t%s\n", d->name, unit_words[d->unit]);
 	}
 }

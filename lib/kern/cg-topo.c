@@ -8,18 +8,23 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 #include "lib/kern/cg.h"
 
-/* v2 controllers that a guest's limits need; the others of enum cg_ctl are part of v2 itself. */
-static const char *const v2_controllers[CTL__N] = {
-	[CTL_CPU] = "cpu",
-	[CTL_MEMORY] = "memory",
-	[CTL_PIDS] = "pids",
-};
+static bool has_word(const char *text, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = text; (p = strstr(p, word)); p += len) {
+		if ((p == text || p[-1] == ' ') && (p[len] == ' ' || p[len] == '\n' || !p[len]))
+			return true;
+	}
+	return false;
+}
 
 /* On v2 controllers have to be switched on in each group above the slots. */
 static uint32_t enable_v2(int dir)
@@ -30,16 +35,36 @@ static uint32_t enable_v2(int dir)
 	if (io_read_at(dir, "cgroup.controllers", have, sizeof(have)) < 0)
 		return 0;
 	for (int c = 0; c < CTL__N; c++) {
-		char word[40];
+		const char *name = cg_ctl_name[c][CG_V2];
 
-		if (!v2_controllers[c])
-			continue;
-		snprintf(word, sizeof(word), "+%s", v2_controllers[c]);
-		if (strstr(have, v2_controllers[c]) &&
-		    io_write_at(dir, "cgroup.subtree_control", word, strlen(word)) == 0)
+		if (name && has_word(have, name) &&
+		    io_writef_at(dir, "cgroup.subtree_control", "+%s", name) == 0)
 			has |= 1U << c;
 	}
 	return has;
+}
+
+/* A new v1 cpuset has no CPU and no memory node, and takes no process: each level gets its
+ * parent's, once, and hands them down by itself from then on. Leaves other hierarchies alone. */
+static int fill_cpuset(int parent, int dir)
+{
+	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
+	char text[4096];
+
+	if (io_read_at(dir, files[0], text, sizeof(text)) < 0)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		ssize_t n = io_read_at(dir, files[i], text, sizeof(text));
+		int r;
+
+		if (n > 1)
+			continue;
+		n = io_read_at(parent, files[i], text, sizeof(text));
+		r = n < 0 ? (int)n : io_write_at(dir, files[i], text, (size_t)n);
+		if (r < 0)
+			return r;
+	}
+	return io_write_at(dir, "cgroup.clone_children", "1", 1);
 }
 
 /* MOUNT/cos/INSTANCE/guests, made if missing. Not below a group that systemd delegates to
@@ -51,6 +76,7 @@ static int open_hier(const char *mount, const char *instance, enum cg_version ve
 	const char *parts[] = { "cos", instance, "guests" };
 	auto_close int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	size_t n;
+	int r;
 
 	if (fd < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "open %s", mount);
@@ -65,8 +91,12 @@ static int open_hier(const char *mount, const char *instance, enum cg_version ve
 		next = io_dir_at(fd, parts[i], 0755);
 		if (next < 0)
 			return cos_fail(err, COS_E_KERNEL, -next, "mkdir %s", h->path);
+		r = version == CG_V1 ? fill_cpuset(fd, next) : 0;
 		close(fd);
 		fd = next;
+		if (r < 0)
+			return cos_fail(err, COS_E_KERNEL, -r, "give %s CPUs and memory nodes",
+					h->path);
 	}
 	if (version == CG_V2)
 		h->has = enable_v2(fd) | 1U << CTL_DEVICES | 1U << CTL_CPUACCT | 1U << CTL_FREEZER;
@@ -144,13 +174,38 @@ static int add_all_v1(struct cg_topo *t, const char *instance, struct cos_err *e
 		for (int c = 0; c < CTL__N && r == 0; c++) {
 			/* What v2 does already (freezer, cpu time, perhaps all) is not asked of
 			 * v1, but for devices: files are easier to look at than a program. */
-			if (strcmp(cg_ctl_name[c], mp.name) == 0 &&
+			if (strcmp(cg_ctl_name[c][CG_V1], mp.name) == 0 &&
 			    (c == CTL_DEVICES || t->where[c] < 0))
 				r = add_v1(t, c, mp.path, instance, err);
 		}
 	}
 	cgroup_get_controller_end(&it);
 	return r;
+}
+
+/* Which rows of knobs[] have their file. The guests' own parent has the same files as they. */
+static void find_knobs(struct cg_topo *t)
+{
+#define X(...) +1
+	_Static_assert(0 COS_CG_KNOBS(X) <= 64, "a bit for each row");
+#undef X
+
+	for (unsigned i = 0; i < n_knobs; i++) {
+		int h = t->where[limit_defs[knobs[i].limit].ctl];
+
+		if (h >= 0 && t->h[h].version == knobs[i].version &&
+		    faccessat(t->h[h].root, knobs[i].file, F_OK, 0) == 0)
+			t->knobs |= 1ULL << i;
+	}
+}
+
+static void find_cpus(struct cg_topo *t)
+{
+	struct cpus all;
+
+	if (cg_online(t, &all) == 0)
+		cpus_print(&all, t->cpus);
+	memcpy(t->shared_cpus, t->cpus, sizeof(t->shared_cpus));
 }
 
 int cg_topo_open(const char *instance, struct cg_topo *ret, struct cos_err *err)
@@ -172,12 +227,14 @@ int cg_topo_open(const char *instance, struct cg_topo *ret, struct cos_err *err)
 		if (t.where[needed[i]] < 0)
 			r = cos_fail(err, COS_E_UNSUPPORTED, 0,
 				     "the %s controller is mounted nowhere",
-				     cg_ctl_name[needed[i]]);
+				     cg_ctl_name[needed[i]][CG_V1]);
 	}
 	if (r < 0) {
 		cg_topo_close(&t, instance, false);
 		return r;
 	}
+	find_knobs(&t);
+	find_cpus(&t);
 	*ret = t;
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 #include "lib/kern/cg.h"
+#include "lib/kern/cg-inner.h"
 
 #define GROUP_DEPTH_MAX  64
 #define GROUPS_MAX       2000
@@ -45,14 +46,11 @@ static int make_v2(const struct cg_hier *h, int dir, uid_t owner, int *ret_paylo
 	if (payload < 0)
 		return payload;
 	for (int c = 0; c < CTL__N; c++) {
-		static const uint32_t handed_down =
-			1U << CTL_CPU | 1U << CTL_MEMORY | 1U << CTL_PIDS;
-
-		if (h->has & handed_down & 1U << c) {
-			r = io_writef_at(dir, "cgroup.subtree_control", "+%s", cg_ctl_name[c]);
-			if (r < 0)
-				return r;
-		}
+		if (!(h->has & 1U << c) || !cg_ctl_name[c][CG_V2])
+			continue;
+		r = io_writef_at(dir, "cgroup.subtree_control", "+%s", cg_ctl_name[c][CG_V2]);
+		if (r < 0)
+			return r;
 	}
 	/* What the guest makes below is removed by the daemon: neither deep nor endless. On the
 	 * payload, so that exec always has its group. */
@@ -154,6 +152,7 @@ static int remove_groups(int parent, const char *name, unsigned depth)
 
 int cg_remove(const struct cg_topo *t, const char *slot)
 {
+	bool reserved = cg_has_reserve(t, slot);
 	int r = 0;
 
 	for (unsigned i = 0; i < t->n; i++) {
@@ -161,70 +160,9 @@ int cg_remove(const struct cg_topo *t, const char *slot)
 
 		r = r < 0 ? r : one;
 	}
+	if (reserved)
+		cg_sum_reserves(t);
 	return r;
-}
-
-bool cg_can(const struct cg_topo *t, enum limit_id id, const char **ret_why)
-{
-	if (id >= LIMIT__CG || t->where[limit_defs[id].ctl] >= 0)
-		return true;
-	*ret_why = "its controller is mounted nowhere";
-	return false;
-}
-
-static int write_row(const struct cg_topo *t, const struct cg_guest *g, enum limit_id id,
-		     uint64_t v, struct cos_err *err)
-{
-	const struct limit_def *d = &limit_defs[id];
-	int h = t->where[d->ctl];
-	enum cg_version ver = t->h[h].version;
-	char buf[64];
-	int n = d->fmt(buf, sizeof(buf), v, ver);
-	int r = io_write_at(g->dir[h], d->file[ver], buf, (size_t)n);
-
-	if (r == -EBUSY)
-		return cos_advise(
-			err,
-			cos_fail(err, COS_E_ADMISSION, EBUSY, "%s: write \"%s\" to %s", d->name,
-				 buf, d->file[ver]),
-			"the guest uses more than that now: stop it first, or choose more");
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "%s: write \"%s\" to %s/%s", d->name, buf,
-				t->h[h].path, d->file[ver]);
-	return 0;
-}
-
-static uint64_t before(const struct limits *old, enum limit_id id)
-{
-	return old ? old->v[id] : limit_defs[id].kernel;
-}
-
-int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct limits *l,
-	     const struct limits *old, struct cos_err *err)
-{
-	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
-		struct cos_err ignored;
-		const char *why;
-		int r = 0;
-
-		if (l->v[id] == before(old, id))
-			continue;
-		if (!cg_can(t, id, &why)) {
-			if (l->set[id])
-				r = cos_fail(err, COS_E_UNSUPPORTED, 0, "%s: %s",
-					     limit_defs[id].name, why);
-		} else {
-			r = write_row(t, g, id, l->v[id], err);
-		}
-		if (r == 0)
-			continue;
-		while (id-- > 0) {
-			if (l->v[id] != before(old, id) && cg_can(t, id, &why))
-				write_row(t, g, id, before(old, id), &ignored);
-		}
-		return r;
-	}
-	return 0;
 }
 
 int cg_open_tasks(const struct cg_topo *t, const struct cg_guest *g, int *ret_fds,
@@ -352,8 +290,7 @@ int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct
 			on ? "freeze" : "thaw", FREEZE_WAIT_USEC / 1000);
 }
 
-/* The number after KEY at the start of a line; 0 if there is none. */
-static uint64_t flat_value(const char *text, const char *key)
+uint64_t cg_flat_value(const char *text, const char *key)
 {
 	size_t len = strlen(key);
 
@@ -383,13 +320,13 @@ int cg_usage(const struct cg_topo *t, const struct cg_guest *g, struct cg_usage 
 	if (g->dir[pids] < 0)
 		return -ENOENT;
 	if (t->v2 >= 0 && io_read_at(g->dir[t->v2], "cpu.stat", buf, sizeof(buf)) > 0)
-		u.cpu_usec = flat_value(buf, "usage_usec");
+		u.cpu_usec = cg_flat_value(buf, "usage_usec");
 	else if (t->where[CTL_CPUACCT] >= 0)
 		u.cpu_usec = read_u64(g->dir[t->where[CTL_CPUACCT]], "cpuacct.usage", NULL) / 1000;
 	if (io_read_at(g->dir[cpu], "cpu.stat", buf, sizeof(buf)) > 0)
 		u.throttled_usec = t->h[cpu].version == CG_V2
-					   ? flat_value(buf, "throttled_usec")
-					   : flat_value(buf, "throttled_time") / 1000;
+					   ? cg_flat_value(buf, "throttled_usec")
+					   : cg_flat_value(buf, "throttled_time") / 1000;
 	if (t->h[mem].version == CG_V2) {
 		u.memory_bytes = read_u64(g->dir[mem], "memory.current", NULL);
 		u.memory_peak_bytes = read_u64(g->dir[mem], "memory.peak", &u.has_peak);

@@ -15,6 +15,7 @@
 #include "lib/model/limits.h"
 
 #define CG_HIER_MAX (CTL__N + 1)
+#define CG_WHY_SIZE 120
 
 struct cg_hier {
 	enum cg_version version;
@@ -26,8 +27,11 @@ struct cg_hier {
 struct cg_topo {
 	struct cg_hier h[CG_HIER_MAX];
 	unsigned n;
-	int v2;            /* index of the v2 hierarchy, -1 if there is none */
-	int where[CTL__N]; /* index of the hierarchy that has the controller, -1 if none */
+	int v2;                    /* index of the v2 hierarchy, -1 if there is none */
+	int where[CTL__N];         /* index of the hierarchy that has the controller, -1 if none */
+	uint64_t knobs;            /* bit for each row of knobs[] whose file is there */
+	char cpus[CPUS_TEXT_SIZE]; /* all that guests may have */
+	char shared_cpus[CPUS_TEXT_SIZE]; /* those of guests that name none; the user's to change */
 };
 
 struct cg_guest {
@@ -37,7 +41,7 @@ struct cg_guest {
 
 #define CG_GUEST_NONE                                                                              \
 	{                                                                                          \
-		.dir = { -1, -1, -1, -1, -1, -1, -1 }, .payload = -1                               \
+		.dir = { [0 ... CG_HIER_MAX - 1] = -1 }, .payload = -1                             \
 	}
 
 /* Finds the hierarchies (libcgroup, and the v2 mount) and makes cos/INSTANCE/guests in each. Fails
@@ -56,13 +60,41 @@ void cg_close(struct cg_guest *g);
 /* Removes the slot and all groups below it; 0, or -EBUSY while processes are left. Leaf. */
 int cg_remove(const struct cg_topo *t, const char *slot);
 
-/* Writes the rows of L that differ from OLD; OLD NULL: that differ from what a new group has. All
- * or nothing: on failure the rows that were written are put back. Rows that this host cannot
- * enforce are refused when they were set by the user. */
+/* Writes what differs between the limits L and OLD; OLD NULL: what a new group has. All or nothing:
+ * on failure the old values are put back. Rows that this host cannot enforce are refused when they
+ * were set by the user, and so is, without FORCE, a memory.max below what cannot be given back.
+ * Lowering memory.max reclaims first: it takes as long as that does. */
 int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct limits *l,
-	     const struct limits *old, struct cos_err *err);
-/* Whether this host enforces row ID; if not, *RET_WHY says what is missing (static text). */
-bool cg_can(const struct cg_topo *t, enum limit_id id, const char **ret_why);
+	     const struct limits *old, bool force, struct cos_err *err);
+/* Writes the CPUs of a guest that names none, after shared_cpus has changed. */
+int cg_share_cpus(const struct cg_topo *t, const struct cg_guest *g);
+/* Whether this host enforces row ID at value V; if not, WHY says what is missing. */
+bool cg_can(const struct cg_topo *t, enum limit_id id, uint64_t v, char why[static CG_WHY_SIZE]);
+/* The CPUs that are online and allowed to guests. */
+int cg_online(const struct cg_topo *t, struct cpus *ret);
+
+/* How a guest stands to a limit; what the kernel does not count is LIMIT_MAX. */
+struct cg_stand {
+	uint64_t held, most, hits;
+};
+/* Fills RET for row ID; false when the kernel tells nothing about it. Opens and reads up to three
+ * files. */
+bool cg_stand(const struct cg_topo *t, const struct cg_guest *g, enum limit_id id,
+	      struct cg_stand *ret);
+/* The count whose growth is an event, for the slot named SLOT; false when there is none. One file,
+ * about 5 us. */
+bool cg_told(const struct cg_topo *t, const char *slot, enum limit_id id, uint64_t *ret);
+
+/* Pressure stall information of a guest, from its v2 group. */
+struct cg_pressure {
+	double some_avg10, some_avg60, full_avg10, full_avg60; /* per cent */
+	uint64_t some_usec, full_usec;
+};
+enum cg_psi { PSI_CPU, PSI_MEMORY, PSI_IO, PSI__N };
+extern const char *const cg_psi_name[PSI__N];
+/* 0, or -ENOENT without v2 or where the kernel has it switched off. Leaf. */
+int cg_pressure(const struct cg_topo *t, const struct cg_guest *g, enum cg_psi which,
+		struct cg_pressure *ret);
 
 /* Opens what a process writes "0" to in order to enter the guest's v1 groups: one descriptor for
  * each v1 hierarchy, -1 terminated, at most CG_HIER_MAX + 1. The check is made for who opens, not

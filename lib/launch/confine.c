@@ -57,7 +57,7 @@ int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *
 	for (enum limit_id id = LIMIT__CG; id < LIMIT__N; id++) {
 		uint64_t v = spec->limits.v[id];
 		struct rlimit lim = { .rlim_cur = v == LIMIT_MAX ? RLIM_INFINITY : v };
-		char text[32];
+		char text[LIMIT_TEXT_SIZE];
 		int no;
 
 		if (limit_defs[id].resource == RLIMIT_NOFILE && !spec->limits.set[id])

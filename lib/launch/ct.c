@@ -44,7 +44,7 @@ static int cgroup_make(struct launch *l, struct cos_err *err)
 
 	r = cg_make(t, l->slot, owner, &l->cg, err);
 	if (r == 0)
-		r = cg_apply(t, &l->cg, &l->spec->limits, NULL, err);
+		r = cg_apply(t, &l->cg, &l->spec->limits, NULL, false, err);
 	if (r < 0)
 		return r;
 	if (dev < 0)

@@ -395,7 +395,7 @@ static int check_whole(struct spec *s, struct cos_err *err)
 			return jsonx_bad(err, "/user", "needs command: init runs as root");
 		s->own_init = true;
 	}
-	return 0;
+	return limits_check(&s->limits, "/limits", err);
 }
 
 int spec_parse(json_t *doc, struct spec *ret, struct cos_err *err)
@@ -478,8 +478,8 @@ static json_t *value_of(enum spec_cli cli, const char *value)
 static int set_limit(json_t *doc, enum limit_id id, const char *value, struct cos_err *err)
 {
 	json_t *limits = json_object_get(doc, "limits");
-	uint64_t v;
-	int r = limit_parse(id, value, limit_defs[id].name, &v, err);
+	struct limits l;
+	int r = limit_parse(&l, id, value, limit_defs[id].name, err);
 
 	if (r < 0)
 		return r;

@@ -4,16 +4,23 @@
 #include "lib/model/limits.h"
 #include "tests/fuzz/fuzz.h"
 
-/* What is in range is printed as it is read. */
-static void check_value(enum limit_id id, uint64_t v)
+/* What is in range is printed as it is read, and the kernel's texts are made of it. */
+static void check_value(enum limit_id id, const struct limits *l)
 {
 	const struct limit_def *d = &limit_defs[id];
 	struct cos_err err = { 0 };
-	uint64_t again = ~v;
-	char buf[80];
+	struct limits again = { 0 };
+	char buf[LIMIT_TEXT_SIZE], text[KNOB_TEXT_SIZE];
 
-	check(v == LIMIT_MAX || (v >= d->min && v <= d->max));
-	check(limit_parse(id, limit_print(id, v, buf), d->name, &again, &err) == 0 && again == v);
+	check(l->v[id] == LIMIT_MAX || (l->v[id] >= d->min && l->v[id] <= d->max));
+	check(limit_parse(&again, id, limit_text(l, id, buf), d->name, &err) == 0 &&
+	      again.v[id] == l->v[id]);
+	for (unsigned i = 0; i < n_knobs; i++) {
+		const struct knob_host h = { knobs[i].version, "0-3", "8:0" };
+
+		knobs[i].text(text, knobs[i].limit, l, &h);
+		check(strlen(text) < sizeof(text));
+	}
 	check(limit_range(id, buf)[0] != '\0');
 }
 
@@ -22,7 +29,7 @@ static void run_text(char *text)
 	char *eq = strchr(text, '=');
 	struct cos_err err = { 0 };
 	enum limit_id id;
-	uint64_t v = 1;
+	struct limits l;
 	int r;
 
 	if (!eq)
@@ -32,11 +39,12 @@ static void run_text(char *text)
 	if (id == LIMIT__N)
 		return;
 	check(strcmp(limit_defs[id].name, text) == 0);
-	r = limit_parse(id, eq + 1, text, &v, &err);
+	limits_init(&l);
+	r = limit_parse(&l, id, eq + 1, text, &err);
 	if (r < 0)
 		check_failure(r, &err);
 	else
-		check_value(id, v);
+		check_value(id, &l);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -56,11 +64,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	r = limits_parse(&l, doc, "/limits", &err);
+	if (r == 0)
+		r = limits_check(&l, "/limits", &err);
 	if (r < 0)
 		check_failure(r, &err);
 	for (enum limit_id id = 0; id < LIMIT__N && r == 0; id++) {
 		if (l.set[id])
-			check_value(id, l.v[id]);
+			check_value(id, &l);
 	}
 	return 0;
 }
