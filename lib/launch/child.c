@@ -169,6 +169,14 @@ static int attach_all(struct setup *s, struct cos_err *err)
 	return r;
 }
 
+/* An empty directory for each path: before Linux 6.15 a mount is copied only when it is attached. */
+static int copy_empty(int empty)
+{
+	int mnt = mnt_clone(empty, "", false);
+
+	return mnt == -EINVAL ? mnt_new("tmpfs", NULL, MOUNT_ATTR_RDONLY | HARDENED) : mnt;
+}
+
 /* Covers one path below /proc or /sys; one that this kernel does not have needs no cover. */
 static int cover(const char *path, bool mask, int empty, int null, struct cos_err *err)
 {
@@ -182,10 +190,10 @@ static int cover(const char *path, bool mask, int empty, int null, struct cos_er
 		return 0;
 	if (at < 0 || fstat(at, &st) < 0)
 		return cos_fail(err, COS_E_KERNEL, at < 0 ? -at : errno, "open %s", path);
-	if (!mask)
-		mnt = mnt_clone(at, "", false);
+	if (mask && S_ISDIR(st.st_mode))
+		mnt = copy_empty(empty);
 	else
-		mnt = mnt_clone(S_ISDIR(st.st_mode) ? empty : null, "", false);
+		mnt = mnt_clone(mask ? null : at, "", false);
 	if (mnt < 0)
 		return cos_fail(err, COS_E_KERNEL, -mnt, "cover %s", path);
 	r = mnt_attr(mnt, MOUNT_ATTR_RDONLY | HARDENED, 0, false);
