@@ -1,11 +1,12 @@
 /* lib/kern/filter.c - system call filters: a profile's words to BPF, and loading it
  *
- * libseccomp turns names into numbers and the numbers into a binary tree. Rows that look at an
- * argument are written here, in front of its program, because the library cannot say what is
- * needed: it has one action for "not named" and for "no row matched", where guests need ENOSYS for
- * the one (so that libc falls back) and EPERM for the other; it lets socket() in through
- * socketcall(2); and before 2.6.1 its merging of comparisons can weaken a filter
- * (GHSA-4q85-33p6-j5g6). */
+ * libseccomp knows the numbers of names for each ABI. The program is written here: from the numbers
+ * it is a search among ranges that get the same answer, 449 instructions where a tree of single
+ * numbers has 1167; every guest has a copy and pays for it when it is loaded. Rows that look at
+ * an argument come first. The library could not say them: it has one action for "not named" and for
+ * "no row matched", where guests need ENOSYS for the one (so that libc falls back) and EPERM for
+ * the other; it lets socket() in through socketcall(2); and before 2.6.1 its merging of comparisons
+ * can weaken a filter (GHSA-4q85-33p6-j5g6). */
 #include <assert.h>
 #include <errno.h>
 #include <linux/filter.h>
@@ -14,13 +15,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "lib/base/io.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
@@ -30,14 +29,10 @@
 #define ROWS_MAX 48
 #define ROW_INSN 4 /* load, mask, compare, allow */
 #define ABIS_MAX 2
-/* For each ABI: check of the architecture, number, socketcall, and each row as a call of its own.
- */
-#define HEAD_MAX (ABIS_MAX * (4 + 2 + ROWS_MAX * (ROW_INSN + 2)))
+#define NRS_MAX  1024 /* no ABI here has a number beyond; x32 begins at 0x40000000 */
+#define X32_BIT  0x40000000U
 
 static_assert(ROWS_MAX * ROW_INSN + 1 <= UINT8_MAX, "a call's rows are skipped by an 8-bit jump");
-
-/* libseccomp numbers the calls that an ABI lacks from here down. */
-#define NR_LACKING (-10000)
 
 struct row {
 	char call[CALL_MAX + 1];
@@ -49,13 +44,13 @@ struct row {
 struct build {
 	uint32_t abi[ABIS_MAX]; /* SCMP_ARCH_*, the native one first; equal to AUDIT_ARCH_* */
 	size_t n_abi;
-	scmp_filter_ctx ctx[ABIS_MAX];
+	uint16_t answer[ABIS_MAX][NRS_MAX]; /* errno, 0: allowed */
 	int default_no;
 	json_t *named; /* call's name to the pointer where it stands */
 	struct row row[ROWS_MAX];
 	size_t n_row;
-	struct sock_filter head[HEAD_MAX];
-	size_t n_head;
+	struct sock_filter insn[BPF_MAXINSNS];
+	size_t n;
 };
 
 struct words {
@@ -64,8 +59,7 @@ struct words {
 };
 
 /* Calls younger than the libseccomp of the oldest host. From 424 on every architecture uses the
- * same numbers; the library, which does not know these names, can add them to the native ABI only.
- */
+ * same numbers; they are given to the native ABI only. */
 static const struct {
 	const char *name;
 	int nr;
@@ -82,40 +76,46 @@ static const struct {
 	{ "file_setattr", 469 },
 };
 
-static void build_done(struct build *b)
+/* Numbers that 32-bit x86 programs use beside socketcall(2) and ipc(2); the library has others for
+ * these names there, of its own. */
+static const struct {
+	const char *name;
+	int nr;
+} direct_calls[] = {
+	{ "socket", 359 },      { "socketpair", 360 }, { "bind", 361 },
+	{ "connect", 362 },     { "listen", 363 },     { "accept4", 364 },
+	{ "getsockopt", 365 },  { "setsockopt", 366 }, { "getsockname", 367 },
+	{ "getpeername", 368 }, { "sendto", 369 },     { "sendmsg", 370 },
+	{ "recvfrom", 371 },    { "recvmsg", 372 },    { "shutdown", 373 },
+	{ "semget", 393 },      { "semctl", 394 },     { "shmget", 395 },
+	{ "shmctl", 396 },      { "shmat", 397 },      { "shmdt", 398 },
+	{ "msgget", 399 },      { "msgsnd", 400 },     { "msgrcv", 401 },
+	{ "msgctl", 402 },      { "recvmmsg", 337 },   { "sendmmsg", 345 },
+};
+
+static void build_free(struct build **b)
 {
-	for (size_t i = 0; i < b->n_abi; i++) {
-		if (b->ctx[i])
-			seccomp_release(b->ctx[i]);
-	}
-	json_decref(b->named);
+	if (*b)
+		json_decref((*b)->named);
+	free(*b);
 }
 
-static int build_init(struct build *b, struct cos_err *err)
+static struct build *build_new(int default_no)
 {
-	uint32_t native = seccomp_arch_native();
-	int r = 0;
+	struct build *b = calloc(1, sizeof(*b));
 
+	if (!b)
+		return NULL;
 	b->named = json_object();
-	b->abi[b->n_abi++] = native;
-	if (native == SCMP_ARCH_X86_64)
+	b->default_no = default_no;
+	b->abi[b->n_abi++] = seccomp_arch_native();
+	if (b->abi[0] == SCMP_ARCH_X86_64)
 		b->abi[b->n_abi++] = SCMP_ARCH_X86;
-	for (size_t i = 0; i < b->n_abi && r == 0; i++) {
-		b->ctx[i] = seccomp_init(SCMP_ACT_ERRNO((uint32_t)b->default_no));
-		if (!b->ctx[i] || !b->named)
-			return cos_fail(err, COS_E_KERNEL, ENOMEM, "filter: prepare");
-		if (b->abi[i] != native) {
-			r = seccomp_arch_remove(b->ctx[i], native);
-			r = r < 0 ? r : seccomp_arch_add(b->ctx[i], b->abi[i]);
-		}
-		/* Only x32 can get there: the answer of a kernel that is built without it. */
-		if (r == 0)
-			r = seccomp_attr_set(b->ctx[i], SCMP_FLTATR_ACT_BADARCH,
-					     SCMP_ACT_ERRNO(ENOSYS));
-		if (r == 0)
-			r = seccomp_attr_set(b->ctx[i], SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	for (size_t i = 0; i < b->n_abi; i++) {
+		for (size_t nr = 0; nr < NRS_MAX; nr++)
+			b->answer[i][nr] = (uint16_t)default_no;
 	}
-	return r < 0 ? cos_fail(err, COS_E_UNSUPPORTED, -r, "filter: prepare") : 0;
+	return b;
 }
 
 /* 0 if no errno has that name. */
@@ -130,24 +130,18 @@ static int errno_by_name(const char *name)
 	return 0;
 }
 
-static int young_nr(const char *call)
+/* CALL's number in an ABI; negative: it has none there, or nobody knows the name. */
+static int nr_of(const struct build *b, size_t abi, const char *call)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(young_calls); i++) {
+	for (size_t i = 0; b->abi[abi] == SCMP_ARCH_X86 && i < ARRAY_SIZE(direct_calls); i++) {
+		if (strcmp(direct_calls[i].name, call) == 0)
+			return direct_calls[i].nr;
+	}
+	for (size_t i = 0; abi == 0 && i < ARRAY_SIZE(young_calls); i++) {
 		if (strcmp(young_calls[i].name, call) == 0)
 			return young_calls[i].nr;
 	}
-	return __NR_SCMP_ERROR;
-}
-
-/* The number that a 32-bit program uses beside socketcall(2); the library gives these two another.
- */
-static int direct_nr(uint32_t abi, const char *call, int nr)
-{
-	if (abi == SCMP_ARCH_X86 && strcmp(call, "socket") == 0)
-		return 359;
-	if (abi == SCMP_ARCH_X86 && strcmp(call, "socketpair") == 0)
-		return 360;
-	return nr;
+	return seccomp_syscall_resolve_name_arch(b->abi[abi], call);
 }
 
 static bool is_call_name(const char *s)
@@ -156,7 +150,7 @@ static bool is_call_name(const char *s)
 	       strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(s);
 }
 
-/* Notes that CALL stands at AT. The library would take the first of two actions without a word. */
+/* Notes that CALL stands at AT: of two answers one would be lost without a word. */
 static int name_once(struct build *b, const char *call, const char *at, struct cos_err *err)
 {
 	const char *other = json_string_value(json_object_get(b->named, call));
@@ -168,20 +162,16 @@ static int name_once(struct build *b, const char *call, const char *at, struct c
 	return 0;
 }
 
-static int add_call(struct build *b, const char *call, uint32_t action, struct cos_err *err)
+static int add_call(struct build *b, const char *call, int no, struct cos_err *err)
 {
 	for (size_t i = 0; i < b->n_abi; i++) {
-		/* A rule is given by the native number, also for another ABI. */
-		int nr = seccomp_syscall_resolve_name(call), r;
-		int there = seccomp_syscall_resolve_name_arch(b->abi[i], call);
+		int nr = nr_of(b, i, call);
 
-		if (nr == __NR_SCMP_ERROR && i == 0)
-			there = nr = young_nr(call);
-		if (nr == __NR_SCMP_ERROR || there == __NR_SCMP_ERROR || there <= NR_LACKING)
-			continue;
-		r = seccomp_rule_add(b->ctx[i], action, nr, 0);
-		if (r < 0)
-			return cos_fail(err, COS_E_KERNEL, -r, "filter: add %s", call);
+		if (nr >= NRS_MAX)
+			return cos_fail(err, COS_E_UNSUPPORTED, 0, "filter: %s has number %d", call,
+					nr);
+		if (nr >= 0)
+			b->answer[i][nr] = (uint16_t)no;
 	}
 	return 0;
 }
@@ -189,7 +179,6 @@ static int add_call(struct build *b, const char *call, uint32_t action, struct c
 /* NO is the errno that the calls of LIST are refused with, 0 to allow them. */
 static int add_list(struct build *b, json_t *list, const char *at, int no, struct cos_err *err)
 {
-	uint32_t action = no ? SCMP_ACT_ERRNO((uint32_t)no) : SCMP_ACT_ALLOW;
 	json_t *v;
 	size_t i;
 
@@ -204,9 +193,8 @@ static int add_list(struct build *b, json_t *list, const char *at, int no, struc
 		if (!is_call_name(call))
 			return jsonx_bad(err, here, "not the name of a system call");
 		r = name_once(b, call, here, err);
-		/* The library refuses a rule that says what is the default. */
-		if (r == 0 && no != b->default_no)
-			r = add_call(b, call, action, err);
+		if (r == 0)
+			r = add_call(b, call, no, err);
 		if (r < 0)
 			return r;
 	}
@@ -299,10 +287,18 @@ static int add_rows(struct build *b, json_t *list, const char *at, struct cos_er
 	return 0;
 }
 
+/* What does not fit is counted, and refused at the end. */
 static void emit(struct build *b, uint16_t code, uint32_t k, uint8_t jt, uint8_t jf)
 {
-	assert(b->n_head < ARRAY_SIZE(b->head));
-	b->head[b->n_head++] = (struct sock_filter){ code, jt, jf, k };
+	if (b->n < ARRAY_SIZE(b->insn))
+		b->insn[b->n] = (struct sock_filter){ code, jt, jf, k };
+	b->n++;
+}
+
+static void emit_answer(struct build *b, int no)
+{
+	emit(b, BPF_RET | BPF_K,
+	     no ? SECCOMP_RET_ERRNO | (uint32_t)no : (uint32_t)SECCOMP_RET_ALLOW, 0, 0);
 }
 
 /* Offset of an argument's low half in struct seccomp_data. */
@@ -317,7 +313,7 @@ static uint32_t arg_offset(uint64_t arg)
  * to what follows. */
 static void emit_call(struct build *b, size_t first, int nr)
 {
-	size_t skip = b->n_head;
+	size_t skip = b->n;
 
 	emit(b, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)nr, 0, 0);
 	for (size_t i = first; i < b->n_row; i++) {
@@ -328,74 +324,97 @@ static void emit_call(struct build *b, size_t first, int nr)
 		emit(b, BPF_LD | BPF_W | BPF_ABS, arg_offset(row->arg), 0, 0);
 		emit(b, BPF_ALU | BPF_AND | BPF_K, (uint32_t)row->mask, 0, 0);
 		emit(b, BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)row->value, 0, 1);
-		emit(b, BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0);
+		emit_answer(b, 0);
 	}
-	emit(b, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)b->row[first].no, 0, 0);
-	b->head[skip].jf = (uint8_t)(b->n_head - skip - 1);
+	emit_answer(b, b->row[first].no);
+	if (skip < ARRAY_SIZE(b->insn))
+		b->insn[skip].jf = (uint8_t)(b->n - skip - 1);
 }
 
-static void emit_abi(struct build *b, uint32_t abi)
+/* Numbers from FROM on, up to the next range, get the same answer. */
+struct range {
+	uint32_t from;
+	int no;
+};
+
+/* The jump at AT over the one behind it does its work alone: all that follows moves up. */
+static void shorten(struct build *b, size_t at)
 {
-	size_t skip = b->n_head + 2;
+	if (b->n > ARRAY_SIZE(b->insn))
+		return;
+	b->insn[at].jt = (uint8_t)(b->n - at - 2);
+	b->insn[at].jf = 0;
+	memmove(&b->insn[at + 1], &b->insn[at + 2], (b->n - at - 2) * sizeof(b->insn[0]));
+	b->n--;
+}
+
+/* Ranges FIRST..LAST: half of them, then, from the number where those begin, the other half. */
+static void emit_search(struct build *b, const struct range *r, size_t first, size_t last)
+{
+	size_t mid = (first + last + 1) / 2, skip = b->n;
+
+	if (first == last) {
+		emit_answer(b, r[first].no);
+		return;
+	}
+	emit(b, BPF_JMP | BPF_JGE | BPF_K, r[mid].from, 0, 1);
+	emit(b, BPF_JMP | BPF_JA, 0, 0, 0);
+	emit_search(b, r, first, mid - 1);
+	if (skip + 1 < ARRAY_SIZE(b->insn))
+		b->insn[skip + 1].k = (uint32_t)(b->n - skip - 2);
+	if (b->n - skip - 2 <= UINT8_MAX - 1)
+		shorten(b, skip);
+	emit_search(b, r, mid, last);
+}
+
+static void emit_ranges(struct build *b, size_t abi)
+{
+	struct range r[NRS_MAX + 2];
+	size_t n = 0;
+
+	for (uint32_t nr = 0; nr < NRS_MAX; nr++) {
+		if (n == 0 || r[n - 1].no != b->answer[abi][nr])
+			r[n++] = (struct range){ nr, b->answer[abi][nr] };
+	}
+	if (r[n - 1].no != b->default_no)
+		r[n++] = (struct range){ NRS_MAX, b->default_no };
+	/* the answer of a kernel that is built without x32 */
+	if (b->abi[abi] == SCMP_ARCH_X86_64 && b->default_no != ENOSYS)
+		r[n++] = (struct range){ X32_BIT, ENOSYS };
+	emit_search(b, r, 0, n - 1);
+}
+
+static void emit_abi(struct build *b, size_t abi)
+{
+	size_t skip = b->n + 2;
 
 	emit(b, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch), 0, 0);
-	emit(b, BPF_JMP | BPF_JEQ | BPF_K, abi, 1, 0);
+	emit(b, BPF_JMP | BPF_JEQ | BPF_K, b->abi[abi], 1, 0);
 	emit(b, BPF_JMP | BPF_JA, 0, 0, 0);
 	emit(b, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
-	if (abi == SCMP_ARCH_X86 && !json_object_get(b->named, "socketcall")) {
-		emit(b, BPF_JMP | BPF_JEQ | BPF_K,
-		     (uint32_t)seccomp_syscall_resolve_name_arch(abi, "socketcall"), 0, 1);
-		emit(b, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)b->default_no, 0, 0);
-	}
 	for (size_t i = 0; i < b->n_row; i++) {
-		const char *call = b->row[i].call;
-		int nr = seccomp_syscall_resolve_name_arch(abi, call);
+		int nr = nr_of(b, abi, b->row[i].call);
 
-		nr = nr == __NR_SCMP_ERROR ? young_nr(call) : direct_nr(abi, call, nr);
 		if (nr >= 0 && first_row(b, i) == i)
 			emit_call(b, i, nr);
 	}
-	b->head[skip].k = (uint32_t)(b->n_head - skip - 1);
+	emit_ranges(b, abi);
+	b->insn[skip].k = (uint32_t)(b->n - skip - 1);
 }
 
-/* The library's program is appended to ours in a file in memory: its jumps are relative. */
-static int link_program(struct build *b, struct filter *ret, struct cos_err *err)
+static int finish(struct build *b, struct filter *ret, struct cos_err *err)
 {
-	auto_close int fd = memfd_create("cos-filter", MFD_CLOEXEC);
-	struct stat st = { 0 };
-	size_t n;
-	void *p;
-	int r = fd < 0 ? -errno : 0;
+	size_t size = b->n * sizeof(b->insn[0]);
+	struct sock_filter *p;
 
-	if (r == 0)
-		r = io_write_all(fd, b->head, b->n_head * sizeof(b->head[0]));
-	if (r == 0)
-		r = seccomp_export_bpf(b->ctx[0], fd);
-	if (r == 0 && fstat(fd, &st) < 0)
-		r = -errno;
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "filter: export");
-	n = (size_t)st.st_size / sizeof(struct sock_filter);
-	if (n > BPF_MAXINSNS)
-		return cos_fail(err, COS_E_INVALID, 0, "filter: %zu instructions, not 1..%d", n,
+	if (b->n > ARRAY_SIZE(b->insn))
+		return cos_fail(err, COS_E_INVALID, 0, "filter: %zu instructions, not 1..%d", b->n,
 				BPF_MAXINSNS);
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (p == MAP_FAILED)
-		return cos_fail(err, COS_E_KERNEL, errno, "filter: map");
-	*ret = (struct filter){ p, (unsigned short)n };
-	return 0;
-}
-
-/* Consumes the other ABIs' contexts. */
-static int merge_abis(struct build *b, struct cos_err *err)
-{
-	for (size_t i = 1; i < b->n_abi; i++) {
-		int r = seccomp_merge(b->ctx[0], b->ctx[i]);
-
-		if (r < 0)
-			return cos_fail(err, COS_E_KERNEL, -r, "filter: merge");
-		b->ctx[i] = NULL;
-	}
+	p = malloc(size);
+	if (!p)
+		return cos_fail(err, COS_E_KERNEL, ENOMEM, "filter");
+	memcpy(p, b->insn, size);
+	*ret = (struct filter){ p, (unsigned short)b->n };
 	return 0;
 }
 
@@ -421,29 +440,30 @@ int filter_compile(json_t *spec, const char *at, struct filter *ret, struct cos_
 		{ "deny", JSONX_ANY, offsetof(struct words, deny), 0, 0, false, NULL },
 		{ "match", JSONX_ANY, offsetof(struct words, match), 0, 0, false, NULL },
 	};
-	__attribute__((cleanup(build_done))) struct build b = { 0 };
+	__attribute__((cleanup(build_free))) struct build *b = NULL;
 	struct words w = { 0 };
-	int r = jsonx_fill(spec, at, fields, ARRAY_SIZE(fields), &w, err);
+	int r = jsonx_fill(spec, at, fields, ARRAY_SIZE(fields), &w, err), no;
 
 	if (r < 0)
 		return r;
-	b.default_no = errno_by_name(w.default_name);
-	if (b.default_no != ENOSYS && b.default_no != EPERM)
+	no = errno_by_name(w.default_name);
+	if (no != ENOSYS && no != EPERM)
 		return jsonx_bad(err, at, "default is neither ENOSYS nor EPERM");
-	r = build_init(&b, err);
-	r = r < 0 ? r : add_words(&b, &w, at, err);
-	r = r < 0 ? r : merge_abis(&b, err);
+	b = build_new(no);
+	if (!b || !b->named)
+		return cos_fail(err, COS_E_KERNEL, ENOMEM, "filter");
+	r = add_words(b, &w, at, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < b.n_abi; i++)
-		emit_abi(&b, b.abi[i]);
-	return link_program(&b, ret, err);
+	for (size_t i = 0; i < b->n_abi; i++)
+		emit_abi(b, i);
+	emit_answer(b, ENOSYS); /* no ABI of ours: none that a process of this host can use */
+	return finish(b, ret, err);
 }
 
 void filter_done(struct filter *f)
 {
-	if (f->insn)
-		munmap(f->insn, f->n * sizeof(f->insn[0]));
+	free(f->insn);
 	*f = (struct filter){ 0 };
 }
 

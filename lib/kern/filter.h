@@ -28,11 +28,11 @@
 struct sock_filter;
 
 struct filter {
-	struct sock_filter *insn; /* read-only mapping; NULL: no filter */
+	struct sock_filter *insn; /* NULL: no filter */
 	unsigned short n;
 };
 
-/* Compiles SPEC, the object above. Takes 2 to 15 ms. *RET is to be emptied with filter_done().
+/* Compiles SPEC, the object above. About 0.2 ms. *RET is to be emptied with filter_done().
  * -EINVAL (InvalidParameter) names the entry that is wrong by JSON pointer below AT. */
 int filter_compile(json_t *spec, const char *at, struct filter *ret, struct cos_err *err);
 void filter_done(struct filter *f);
