@@ -6,11 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cow-fs/busybox.h"
 #include "cow-fs/fill.h"
+#include "cow-fs/program.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 
@@ -74,38 +74,20 @@ int busybox_open(const char *path, struct cos_err *err)
 	return cos_advise(err, r, "install the package busybox-static");
 }
 
-static void run_list(int fd, int out)
-{
-	char *argv[] = { (char[]){ "busybox" }, (char[]){ "--list-full" }, NULL },
-	     *env[] = { NULL };
-
-	if (dup2(out, STDOUT_FILENO) == STDOUT_FILENO)
-		fexecve(fd, argv, env);
-	_exit(127);
-}
-
 int busybox_list(int fd, char **ret, struct cos_err *err)
 {
+	char *argv[] = { (char[]){ "busybox" }, (char[]){ "--list-full" }, NULL };
 	auto_free char *text = NULL;
-	int p[2], status = 0;
-	ssize_t n;
-	pid_t pid;
+	char path[32];
+	int r;
 
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return cos_fail(err, COS_E_KERNEL, errno, "pipe");
-	pid = fork();
-	if (pid == 0)
-		run_list(fd, p[1]);
-	close(p[1]);
-	n = pid < 0 ? -errno : io_slurp_fd(p[0], LIST_MAX, &text);
-	close(p[0]); /* ends one that has too much to say */
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	if (n < 0)
-		return cos_fail(err, COS_E_KERNEL, (int)-n, "run busybox --list-full");
-	if (status != 0 || n == 0)
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = program_ask(path, argv, LIST_MAX, &text);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "run busybox --list-full");
+	if (r > 0 || !text[0])
 		return cos_fail(err, COS_E_UNSUPPORTED, 0,
-				"busybox --list-full failed with status 0x%x", status);
+				"busybox --list-full failed with status 0x%x", r);
 	*ret = take_ptr(text);
 	return 0;
 }
@@ -137,15 +119,6 @@ static const struct {
 			 "::shutdown:/bin/umount -a -r\n" },
 	{ "etc/os-release", "ID=busybox\nNAME=BusyBox\nPRETTY_NAME=\"BusyBox, built by cos\"\n" },
 };
-
-static int put_text(struct tree *t, const char *path, const char *text, const struct tree_meta *m,
-		    struct cos_err *err)
-{
-	auto_close int fd = tree_file(t, path, err);
-	int r = fd < 0 ? fd : tree_write(t, fd, text, strlen(text), 0, err);
-
-	return r < 0 ? r : tree_file_end(t, fd, m, err);
-}
 
 static int put_binary(struct tree *t, int from, const struct tree_meta *m, struct cos_err *err)
 {
@@ -213,6 +186,6 @@ int fill_from_busybox(struct tree *t, int fd, const char *applets, struct cos_er
 		r = put_applets(t, applets, &m, err);
 	m.mode = 0644;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(files); i++)
-		r = put_text(t, files[i].path, files[i].text, &m, err);
+		r = tree_text(t, files[i].path, files[i].text, &m, err);
 	return r;
 }

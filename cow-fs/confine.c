@@ -23,7 +23,8 @@
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 #define CAP(name)  ((cap_mask)1 << CAP_##name)
-#define KEEP       (CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | CAP(FSETID) | CAP(SETFCAP))
+#define COPY       (CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | CAP(FSETID))
+#define KEEP       (COPY | CAP(SETFCAP))
 #define HIGH_FD    10
 #define FD_LAST    CONFINE_DIR
 
@@ -152,9 +153,8 @@ static int set_limits(void)
 	return signal(SIGXFSZ, SIG_IGN) == SIG_ERR ? -errno : 0;
 }
 
-static int drop_privileges(const struct confine *c)
+static int drop_privileges(cap_mask keep)
 {
-	cap_mask keep = KEEP | (c->sees_trusted ? CAP(SYS_ADMIN) : 0);
 	struct pollfd report = { .fd = CONFINE_REPORT };
 	int r = cap_drop_bounding(keep);
 
@@ -171,6 +171,27 @@ static int drop_privileges(const struct confine *c)
 	return poll(&report, 1, 0) > 0 && (report.revents & POLLERR) ? -EPIPE : 0;
 }
 
+static int finish(const struct filter *filter, cap_mask keep, const char *whom, struct cos_err *err)
+{
+	int r = set_limits();
+
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "confine the %s: limits", whom);
+	r = drop_privileges(keep);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "confine the %s: privileges", whom);
+	r = filter_load(filter);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "confine the %s: filter", whom);
+	return 0;
+}
+
+int confine_joined(const struct filter *filter, struct cos_err *err)
+{
+	proc_reset_signals();
+	return finish(filter, COPY, "copy", err);
+}
+
 int confine_enter(const struct confine *c, int *ret_report, struct cos_err *err)
 {
 	int r;
@@ -184,14 +205,5 @@ int confine_enter(const struct confine *c, int *ret_report, struct cos_err *err)
 	r = change_root();
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "confine the import: root directory");
-	r = set_limits();
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "confine the import: limits");
-	r = drop_privileges(c);
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "confine the import: privileges");
-	r = filter_load(&c->filter);
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "confine the import: filter");
-	return 0;
+	return finish(&c->filter, KEEP | (c->sees_trusted ? CAP(SYS_ADMIN) : 0), "import", err);
 }

@@ -30,3 +30,7 @@ pid_t confine_fork(struct cos_err *err);
 /* In the child. On failure the report's descriptor may or may not have been moved: *RET_REPORT is
  * where it is, always. */
 int confine_enter(const struct confine *c, int *ret_report, struct cos_err *err);
+
+/* In a process that is where it is to be, with the report at its place: limits, four capabilities
+ * of the user namespace that it is in, no new privileges, and FILTER; it dies with its parent. */
+int confine_joined(const struct filter *filter, struct cos_err *err);

@@ -4,6 +4,7 @@
  * privilege nor other descriptors than the two they are given, and run confined: see confine.h. */
 #pragma once
 
+#include "cow-fs/debian.h"
 #include "cow-fs/tree.h"
 
 /* A tar archive, plain or compressed by gzip, xz or zstd, read from FD to its end. Names are bytes.
@@ -20,3 +21,7 @@ int fill_from_dir(struct tree *t, int fd, const struct fill_except *except, stru
 
 /* The static busybox FD and its applets, a path in a line. The same busybox makes the same tree. */
 int fill_from_busybox(struct tree *t, int fd, const char *applets, struct cos_err *err);
+
+/* The archive that debian_start() gave, read from FD: without what it has of the host, and with a
+ * login on the console. */
+int fill_from_debian(struct tree *t, int fd, enum debian_init init, struct cos_err *err);

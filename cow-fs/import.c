@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,13 +24,15 @@
 #include "lib/base/str.h"
 #include "lib/kern/mnt.h"
 
-#define ROOT_MODE 0755
-#define ATTR_SAFE (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+#define ROOT_MODE    0755
+#define SILENCE_MSEC 1000
+#define ATTR_SAFE    (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 
 static const char *const kind_names[] = {
 	[IMPORT_DIR] = "dir",
 	[IMPORT_TAR] = "tar",
 	[IMPORT_BUSYBOX] = "busybox",
+	[IMPORT_DEBIAN] = "debian",
 };
 
 /* What the child says, a record in one write(): shorter than PIPE_BUF, so never torn. */
@@ -51,6 +54,8 @@ struct import {
 	int mount;  /* its root/, detached */
 	int source; /* what the child reads */
 	char *applets;
+	struct debian_run debian;
+	int log; /* of the build; -1 */
 	struct fill_except except;
 	struct report last;
 };
@@ -60,6 +65,7 @@ static void import_done(struct import *m)
 	close_p(&m->source);
 	close_p(&m->mount);
 	close_p(&m->dir);
+	close_p(&m->log);
 	free(take_ptr(m->applets));
 }
 
@@ -85,6 +91,9 @@ static int fill(struct import *m, struct tree *t, struct cos_err *err)
 		break;
 	case IMPORT_BUSYBOX:
 		r = fill_from_busybox(t, CONFINE_SOURCE, m->applets, err);
+		break;
+	case IMPORT_DEBIAN:
+		r = fill_from_debian(t, CONFINE_SOURCE, m->src->debian->init, err);
 		break;
 	}
 	return r < 0 ? r : tree_finish(t, err);
@@ -131,15 +140,24 @@ static int believe(struct report *p)
 	return 0;
 }
 
-/* Whole records only. 0: the child has closed its end. */
-static int receive(int fd, struct report *ret)
+/* Whole records only. 0: the child has closed its end. While it is silent, as long as a source is
+ * still being made, the last count is told again: who wants no more of it is noticed. */
+static int receive(struct import *m, int fd, struct report *ret)
 {
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	const struct tree_count seen = ret->n;
 	char *to = (char *)ret;
 	size_t have = 0;
 
 	while (have < sizeof(*ret)) {
-		ssize_t n = read(fd, to + have, sizeof(*ret) - have);
+		ssize_t n;
 
+		if (have == 0 && poll(&p, 1, SILENCE_MSEC) == 0) {
+			if (m->progress)
+				m->progress(&seen, m->arg);
+			continue;
+		}
+		n = read(fd, to + have, sizeof(*ret) - have);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -156,7 +174,7 @@ static int listen_to(struct import *m, int fd, struct cos_err *err)
 	struct report p = { 0 };
 	int r;
 
-	while ((r = receive(fd, &p)) > 0) {
+	while ((r = receive(m, fd, &p)) > 0) {
 		r = believe(&p);
 		if (r < 0 || p.is_last)
 			break;
@@ -252,6 +270,8 @@ static int open_mounts(struct import *m, struct cos_err *err)
 	}
 	if (m->src->kind == IMPORT_DIR && r == 0)
 		m->source = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	else if (m->src->kind == IMPORT_DEBIAN)
+		m->source = fcntl(m->debian.tar, F_DUPFD_CLOEXEC, 3);
 	else /* a directory of another mount namespace cannot be cloned, but read */
 		m->source = fcntl(m->src->fd, F_DUPFD_CLOEXEC, 3);
 	if (m->source < 0 || fstat(m->c->dir, &st) < 0)
@@ -312,18 +332,43 @@ static int publish(struct import *m, struct cos_err *err)
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "rename to templates/%s", file) : 0;
 }
 
+/* The log outlives a failure, and goes with the template. */
+static int start_debian(struct import *m, struct cos_err *err)
+{
+	char file[COWFS_NAME_SIZE + 8];
+
+	str_fmt(file, sizeof(file), "%s.log", m->name);
+	m->log = openat(m->c->log, file,
+			O_RDWR | O_APPEND | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (m->log < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open cow/log/%s", file);
+	return debian_start(m->src->debian, m->dir, m->log, &m->debian, err);
+}
+
+static int end_debian(struct import *m, int r, struct cos_err *err)
+{
+	r = debian_end(&m->debian, r, err);
+	if (r < 0 && (err->code == COS_E_IMAGE || err->code == COS_E_TIMEOUT))
+		return cos_advise(err, r, "read cow/log/%s.log in the state directory", m->name);
+	return r;
+}
+
 static int build(struct import *m, struct cos_err *err)
 {
 	int r = make_tmp(m);
 
 	if (r < 0)
 		return tree_fail(err, "cow/tmp", "make a directory", -r);
-	r = open_mounts(m, err);
+	if (m->src->kind == IMPORT_DEBIAN)
+		r = start_debian(m, err);
+	if (r == 0)
+		r = open_mounts(m, err);
 	if (r == 0 && m->src->kind == IMPORT_BUSYBOX)
 		r = busybox_list(m->src->fd, &m->applets, err);
 	if (r == 0)
 		r = run_child(m, err);
 	close_p(&m->mount);
+	r = end_debian(m, r, err);
 	if (r == 0)
 		r = write_records(m, err);
 	return r < 0 ? r : publish(m, err);
@@ -350,6 +395,8 @@ int cowfs_import(const struct cowfs *c, const char *name, const struct import_so
 		.dir = -1,
 		.mount = -1,
 		.source = -1,
+		.debian = DEBIAN_RUN_NONE,
+		.log = -1,
 	};
 	struct cowfs_layers there;
 	struct cos_err found;
@@ -367,5 +414,7 @@ int cowfs_import(const struct cowfs *c, const char *name, const struct import_so
 	else
 		*ret = m.last.n;
 	import_done(&m);
-	return r < 0 ? cos_context(err, r, "import %s", name) : 0;
+	return r < 0 ? cos_context(err, r, "%s %s",
+				   src->kind >= IMPORT_BUSYBOX ? "build" : "import", name)
+		     : 0;
 }

@@ -5,18 +5,20 @@
 
 #include <stdint.h>
 
+#include "cow-fs/debian.h"
 #include "cow-fs/store.h"
 #include "cow-fs/tree.h"
 
-enum import_kind { IMPORT_DIR, IMPORT_TAR, IMPORT_BUSYBOX };
+enum import_kind { IMPORT_DIR, IMPORT_TAR, IMPORT_BUSYBOX, IMPORT_DEBIAN };
 
 struct import_source {
 	enum import_kind kind;
-	int fd;             /* directory, archive or program; borrowed */
-	uint64_t max_bytes; /* of data; 0: what the disk takes */
+	int fd;                      /* directory, archive or program; borrowed; not for Debian */
+	const struct debian *debian; /* borrowed */
+	uint64_t max_bytes;          /* of data; 0: what the disk takes */
 };
 
-/* Called in the caller's process about ten times a second. */
+/* Called in the caller's process about ten times a second, and at least once. */
 typedef void import_progress(const struct tree_count *n, void *arg);
 
 /* Makes the template NAME. When it returns 0 the template is on the disk; when it fails, or the

@@ -13,10 +13,6 @@ struct jsonx_field;
 int cowfs_id_make(char *id);
 bool cowfs_is_id(const char *s);
 
-/* Calls FN for each entry of DIR but "." and "..", in no order, until it returns not 0; returns
- * that. FN may remove the entry it is called for. */
-int cowfs_each(int dir, int (*fn)(const char *name, void *arg), void *arg);
-
 /* HOW as flock(2), without LOCK_NB it waits. One lock for each struct cowfs: no nesting. */
 int cowfs_lock(const struct cowfs *c, int how);
 void cowfs_unlock(const struct cowfs *c);

@@ -1,5 +1,4 @@
 /* cow-fs/store.c - the folders of templates, layers and guests' roots */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,6 +27,7 @@ static const struct {
 	{ "guests", offsetof(struct cowfs, guests) },
 	{ "trash", offsetof(struct cowfs, trash) },
 	{ "tmp", offsetof(struct cowfs, tmp) },
+	{ "log", offsetof(struct cowfs, log) },
 };
 
 int cowfs_id_make(char *id)
@@ -44,26 +44,6 @@ int cowfs_id_make(char *id)
 bool cowfs_is_id(const char *s)
 {
 	return strlen(s) == COWFS_ID_SIZE - 1 && strspn(s, "0123456789abcdef") == COWFS_ID_SIZE - 1;
-}
-
-int cowfs_each(int dir, int (*fn)(const char *name, void *arg), void *arg)
-{
-	auto_close int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-	int r = 0;
-
-	if (!d)
-		return -errno;
-	(void)take_fd(fd);
-	while (r == 0 && (errno = 0, e = readdir(d))) {
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			r = fn(e->d_name, arg);
-	}
-	if (r == 0 && errno)
-		r = -errno;
-	closedir(d);
-	return r;
 }
 
 int cowfs_lock(const struct cowfs *c, int how)
@@ -145,7 +125,7 @@ static int open_folders(struct cowfs *c, int state_dir, struct cos_err *err)
 
 int cowfs_open(int state_dir, struct cowfs *ret, struct cos_err *err)
 {
-	struct cowfs c = { -1, -1, -1, -1, -1, -1, -1 };
+	struct cowfs c = { -1, -1, -1, -1, -1, -1, -1, -1 };
 	int r = open_folders(&c, state_dir, err);
 
 	if (r < 0)

@@ -6,6 +6,7 @@
  *   guests/<name>/          up/ wk/ root.json, see root.h
  *   tmp/<id>/               an import under way, locked (flock) by its importer
  *   tmp/g-<id>/             a guest's root under way; its maker holds `lock` shared
+ *   log/<name>.log          what was said while a template was built
  *   trash/                  renamed away, removed piece by piece by cowfs_sweep()
  *   lock                    shared: uses a template; exclusive: takes one away
  *
@@ -23,7 +24,7 @@
 
 struct cowfs {
 	int dir; /* <state>/cow */
-	int layers, templates, guests, trash, tmp, lock;
+	int layers, templates, guests, trash, tmp, log, lock;
 };
 
 struct cowfs_layers {

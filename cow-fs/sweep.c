@@ -94,7 +94,7 @@ static int empty_dir(struct emptying *e, int (*fn)(const char *, void *))
 	do {
 		e->done = 0;
 		e->failed = 0;
-		r = cowfs_each(e->dir, fn, e);
+		r = io_each_entry(e->dir, fn, e);
 	} while (r == 0 && e->done > 0);
 	return r < 0 ? r : e->failed;
 }
@@ -161,12 +161,12 @@ int cowfs_sweep(const struct cowfs *c, unsigned max_entries)
 	struct cos_err err;
 	int r;
 
-	r = cowfs_each(c->trash, sweep_piece, &s);
+	r = io_each_entry(c->trash, sweep_piece, &s);
 	if (r < 0)
 		return r;
 	/* Searching costs more than looking into an empty trash: only when that is done. */
 	s.locked = cowfs_lock(c, LOCK_EX | LOCK_NB) == 0;
-	r = cowfs_each(c->tmp, retire_abandoned, &s);
+	r = io_each_entry(c->tmp, retire_abandoned, &s);
 	if (r == 0 && s.locked) {
 		r = cowfs_layers_collect(c, &err);
 		s.retired += r > 0 ? (unsigned)r : 0;

@@ -155,11 +155,11 @@ int cowfs_template_list(const struct cowfs *c, json_t **ret, struct cos_err *err
 	int r;
 
 	err->code = COS_E_NONE;
-	r = cowfs_each(c->templates, list_template, &l);
+	r = io_each_entry(c->templates, list_template, &l);
 	if (r < 0 && err->code != COS_E_NONE && err->code != COS_E_NO_TEMPLATE)
 		return r;
 	if (r == 0)
-		r = cowfs_each(c->guests, count_user, &l);
+		r = io_each_entry(c->guests, count_user, &l);
 	if (r == 0)
 		r = append_sorted(out, by_name);
 	if (r < 0)
@@ -214,7 +214,7 @@ static int unlink_unused(const struct cowfs *c, const char *name, struct cos_err
 		return r;
 	u.top = layers.id[0];
 	err->code = COS_E_NONE;
-	r = cowfs_each(c->guests, find_user, &u);
+	r = io_each_entry(c->guests, find_user, &u);
 	if (r < 0 && err->code == COS_E_NONE)
 		return cos_fail(err, COS_E_KERNEL, -r, "read cow/guests");
 	if (r < 0)
@@ -226,6 +226,8 @@ static int unlink_unused(const struct cowfs *c, const char *name, struct cos_err
 	str_fmt(file, sizeof(file), "%s.json", name);
 	if (unlinkat(c->templates, file, 0) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "unlink templates/%s", file);
+	str_fmt(file, sizeof(file), "%s.log", name);
+	unlinkat(c->log, file, 0); /* only what was built here has one */
 	return 0;
 }
 
@@ -319,15 +321,15 @@ int cowfs_layers_collect(const struct cowfs *c, struct cos_err *err)
 	int r;
 
 	err->code = COS_E_NONE;
-	r = cowfs_each(c->templates, name_by_template, &k);
+	r = io_each_entry(c->templates, name_by_template, &k);
 	/* Mostly the templates name all there is: no need to read what a thousand guests name. */
 	if (r == 0)
-		r = cowfs_each(c->layers, collect_layer, &k);
+		r = io_each_entry(c->layers, collect_layer, &k);
 	if (r == 0 && k.unnamed > 0) {
-		r = cowfs_each(c->guests, name_by_guest, &k);
+		r = io_each_entry(c->guests, name_by_guest, &k);
 		k.retire = true;
 		if (r == 0)
-			r = cowfs_each(c->layers, collect_layer, &k);
+			r = io_each_entry(c->layers, collect_layer, &k);
 	}
 	if (r < 0 && err->code == COS_E_NONE)
 		return cos_fail(err, COS_E_KERNEL, -r, "collect layers");

@@ -402,6 +402,15 @@ int tree_file_end(struct tree *t, int fd, const struct tree_meta *m, struct cos_
 	return r;
 }
 
+int tree_text(struct tree *t, const char *path, const char *text, const struct tree_meta *m,
+	      struct cos_err *err)
+{
+	auto_close int fd = tree_file(t, path, err);
+	int r = fd < 0 ? fd : tree_write(t, fd, text, strlen(text), 0, err);
+
+	return r < 0 ? r : tree_file_end(t, fd, m, err);
+}
+
 int tree_symlink(struct tree *t, const char *path, const char *target, const struct tree_meta *m,
 		 struct cos_err *err)
 {
@@ -489,6 +498,17 @@ int tree_link(struct tree *t, const char *path, const char *target, struct cos_e
 	return r;
 }
 
+int tree_remove(struct tree *t, const char *path, struct cos_err *err)
+{
+	const char *name;
+	int dir = parent_of(t, path, &name, err);
+
+	if (dir < 0)
+		return dir;
+	return unlinkat(dir, name, 0) < 0 && errno != ENOENT ? tree_fail(err, path, "unlink", errno)
+							     : 0;
+}
+
 /* ---- the end ---- */
 
 static int scrub_key(const char *name, void *arg)
@@ -528,7 +548,7 @@ static int scrub(struct tree *t, const char *path, int (*fn)(int dir))
 
 static int scrub_keys(int dir)
 {
-	return cowfs_each(dir, scrub_key, &dir);
+	return io_each_entry(dir, scrub_key, &dir);
 }
 
 int tree_finish(struct tree *t, struct cos_err *err)

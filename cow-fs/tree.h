@@ -75,11 +75,17 @@ int tree_write(struct tree *t, int fd, const void *s, size_t len, off_t at, stru
 /* After data that went in without tree_write(). */
 int tree_wrote(struct tree *t, uint64_t bytes, struct cos_err *err);
 int tree_file_end(struct tree *t, int fd, const struct tree_meta *m, struct cos_err *err);
+/* A whole file with the text TEXT. */
+int tree_text(struct tree *t, const char *path, const char *text, const struct tree_meta *m,
+	      struct cos_err *err);
 int tree_symlink(struct tree *t, const char *path, const char *target, const struct tree_meta *m,
 		 struct cos_err *err);
 int tree_fifo(struct tree *t, const char *path, const struct tree_meta *m, struct cos_err *err);
 /* TARGET is a path in this tree that has been made before. */
 int tree_link(struct tree *t, const char *path, const char *target, struct cos_err *err);
+
+/* Takes the file or link PATH away; 0 also when there is none. */
+int tree_remove(struct tree *t, const char *path, struct cos_err *err);
 
 /* Removes what must differ from guest to guest (machine-id, ssh host keys), then sets the times of
  * directories. The last call. */

@@ -5,8 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CPUS_MAX       1024
-#define CPUS_TEXT_SIZE 256 /* of a list that cpus_parse() takes, and of what cpus_print() writes */
+#define CPUS_MAX 1024
+#define CPUS_TEXT_SIZE                                                                             \
+	256 /* of a list that cpus_parse() takes, and of what cpus_print() writes                  \
+	     */
 
 struct cpus {
 	uint64_t bits[CPUS_MAX / 64];

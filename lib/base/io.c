@@ -188,6 +188,26 @@ int io_dir_at(int dir, const char *name, mode_t mode)
 	return fd < 0 ? -errno : fd;
 }
 
+int io_each_entry(int dir, int (*fn)(const char *name, void *arg), void *arg)
+{
+	auto_close int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+	int r = 0;
+
+	if (!d)
+		return -errno;
+	(void)take_fd(fd);
+	while (r == 0 && (errno = 0, e = readdir(d))) {
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			r = fn(e->d_name, arg);
+	}
+	if (r == 0 && errno)
+		r = -errno;
+	closedir(d);
+	return r;
+}
+
 struct removal {
 	int top;       /* the directory that is to go; valid while something below it is removed */
 	unsigned left; /* entries that may still go or be moved */

@@ -29,6 +29,11 @@ int io_replace_at(int dir, const char *name, const void *s, size_t len, mode_t m
 int io_open2(int dir, const char *path, int flags, mode_t mode, uint64_t resolve);
 /* Opens a directory, made first if it is missing; returns its descriptor. */
 int io_dir_at(int dir, const char *name, mode_t mode);
+/* Calls FN for each entry of DIR but "." and "..", in no order, until it returns not 0; returns
+ * that, 0 after the last one, or -errno when DIR cannot be read (-EBADF for -1). FN may remove the
+ * entry it is called for; one that is made meanwhile may be seen or not. DIR's own position is
+ * neither used nor moved. */
+int io_each_entry(int dir, int (*fn)(const char *name, void *arg), void *arg);
 /* Removes NAME and all below it without following a link; 0 also when there is nothing. At most MAX
  * entries (0: no bound), then -EAGAIN: call again. Crosses no mount point, bind mounts included:
  * -EXDEV. Any depth: what lies deeper than some tens of levels is first moved up to NAME. */

@@ -443,3 +443,28 @@ json_t *jsonx_merge(json_t *base, json_t *over)
 	}
 	return take_ptr(out);
 }
+
+json_t *jsonx_patch(json_t *base, json_t *patch)
+{
+	auto_json json_t *out = NULL;
+	const char *key;
+	json_t *v;
+
+	if (!json_is_object(patch))
+		return json_incref(patch);
+	out = json_is_object(base) ? json_copy(base) : json_object();
+	if (!out)
+		return NULL;
+	json_object_foreach(patch, key, v) {
+		json_t *one;
+
+		if (json_is_null(v)) {
+			json_object_del(out, key);
+			continue;
+		}
+		one = jsonx_patch(json_object_get(out, key), v);
+		if (!one || json_object_set_new(out, key, one) < 0)
+			return NULL;
+	}
+	return take_ptr(out);
+}

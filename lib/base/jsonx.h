@@ -57,6 +57,10 @@ int jsonx_locate(struct cos_err *err, int r, const char *file, const char *s, si
  * NULL when memory is out. BASE and OVER are not changed. */
 json_t *jsonx_merge(json_t *base, json_t *over);
 
+/* RFC 7396: as jsonx_merge(), but null in PATCH removes that key. BASE may be NULL: what PATCH
+ * sets, without its nulls. */
+json_t *jsonx_patch(json_t *base, json_t *patch);
+
 #ifdef __clang_analyzer__
 #define jsonx_bad(...)  ((jsonx_bad)(__VA_ARGS__), -1)           /* as in lib/base/err.h */
 #define jsonx_fill(...) ((jsonx_fill)(__VA_ARGS__) < 0 ? -1 : 0) /* nor is it ever positive */

@@ -72,7 +72,7 @@ static inline unsigned entries_in(int dir)
 {
 	unsigned n = 0;
 
-	cowfs_each(dir, count_one, &n);
+	io_each_entry(dir, count_one, &n);
 	return n;
 }
 

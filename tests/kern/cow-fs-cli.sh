@@ -84,7 +84,12 @@ else
 	n=$((n + 1))
 	echo "ok $n - build busybox # SKIP no static /bin/busybox"
 fi
-is 'only busybox can be built' exits 2 template build debian
+is 'an unknown kind' exits 2 template build suse
+is 'Debian needs ids' exits 2 template build debian
+is 'that are a number' exits 2 template build debian --ids root
+is 'and more than one' exits 2 template build debian --ids 4294967295
+is 'no option as a suite' exits 2 template build debian --ids 1879048192 --suite=-x
+is 'busybox has no suite' exits 2 template build busybox --suite stable
 
 mkdir "$dir/state/cow/guests/g"
 printf '{"template":"t","layers":["%032d"]}' 0 >"$dir/state/cow/guests/g/root.json"

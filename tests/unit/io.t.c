@@ -352,6 +352,66 @@ static void test_lock(void)
 	ok(io_lock(-1) == -EBADF, "lock: no descriptor");
 }
 
+/* What a walk has come by. */
+struct walk {
+	int at;
+	unsigned files, others, stop; /* STOP: after so many; 0: never */
+};
+
+static int count_entry(const char *name, void *arg)
+{
+	struct walk *w = arg;
+
+	if (name[0] == 'f')
+		w->files++;
+	else
+		w->others++;
+	return w->stop && w->files + w->others == w->stop ? 7 : 0;
+}
+
+static int remove_file(const char *name, void *arg)
+{
+	const struct walk *w = arg;
+
+	return unlinkat(w->at, name, 0) < 0 ? -errno : 0;
+}
+
+static void test_each(void)
+{
+	unsigned before = count_fds();
+	int d = io_dir_at(dir, "each", 0755);
+	struct walk w = { .at = d };
+
+	ok(io_each_entry(d, count_entry, &w) == 0 && w.files + w.others == 0,
+	   "each: nothing in an empty directory");
+	for (unsigned i = 0; i < 3000; i++) {
+		char file[16];
+
+		str_fmt(file, sizeof(file), "f%u", i);
+		put(d, file, 0, 'x');
+	}
+	put(d, ".hidden", 0, 'x');
+	put_link("nowhere", d, "broken");
+	ok(io_each_entry(d, count_entry, &w) == 0 && w.files == 3000 && w.others == 2,
+	   "each: every entry once, hidden ones too, but no dots");
+	w = (struct walk){ .at = d };
+	ok(io_each_entry(d, count_entry, &w) == 0 && w.files == 3000, "each: and once again");
+	w = (struct walk){ .at = d, .stop = 5 };
+	ok(io_each_entry(d, count_entry, &w) == 7 && w.files + w.others == 5,
+	   "each: stops when it is told, and says what it was told");
+	ok(io_each_entry(d, remove_file, &w) == 0, "each: an entry may be removed when it comes");
+	w = (struct walk){ .at = d };
+	ok(io_each_entry(d, count_entry, &w) == 0 && w.files + w.others == 0,
+	   "each: which leaves none");
+	close(d);
+	put(dir, "no-dir", 0, 'x');
+	d = openat(dir, "no-dir", O_RDONLY | O_CLOEXEC);
+	ok(io_each_entry(d, count_entry, &w) == -ENOTDIR, "each: a file has none");
+	close(d);
+	ok(io_each_entry(-1, count_entry, &w) == -EBADF, "each: no directory");
+	ok(count_fds() == before, "each: no descriptor is left");
+}
+
 /* NAME with DIRS directories of FILES files each, links that lead out, and a few odd files. */
 static void make_tree(const char *name, unsigned dirs, unsigned files)
 {
@@ -522,6 +582,7 @@ int main(void)
 	test_replace_full();
 	test_open();
 	test_lock();
+	test_each();
 	test_remove();
 	test_remove_budget();
 	test_remove_deep();
