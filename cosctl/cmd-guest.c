@@ -133,7 +133,7 @@ int cmd_set(struct args *a)
 	if (a->argc < 2)
 		return say_usage(a, "a name and KEY=VALUE are needed");
 	for (int i = 1; i < a->argc; i++) {
-		if (spec_add_word(spec, a->argv[i], &err) < 0)
+		if (spec_change_word(spec, a->argv[i], &err) < 0)
 			return say_error(a, a->argv[0], &err);
 	}
 	params = json_pack("{s:s, s:O, s:b}", "name", a->argv[0], "spec", spec, "force",

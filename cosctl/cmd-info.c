@@ -1,5 +1,4 @@
-/* cosctl/cmd-info.c - commands that tell: list, show, status, get, logs, events, stats, top, doctor
- */
+/* cosctl/cmd-info.c - commands that tell: list, show, status, get, logs, events, doctor */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,53 +20,6 @@
 
 #define FOLLOW_MSEC 500
 
-static int fetch(struct args *a, const char *method, const char *key, json_t **ret)
-{
-	auto_json json_t *params = json_object(), *answer = NULL;
-	int r = talk(a, method, params, &answer, NULL);
-
-	if (r == 0)
-		*ret = json_incref(json_object_get(answer, key));
-	return r;
-}
-
-/* Rows of NAMES only, in the daemon's order; a name that is not there is an error. */
-static int only_names(struct args *a, json_t **rows)
-{
-	char **names = NULL;
-	unsigned n = 0;
-	json_t *kept, *row;
-	struct cos_err err;
-	size_t i;
-	int status = 0;
-
-	if (a->argc == 0)
-		return 0;
-	if (names_expand(a->argv, a->argc, &names, &n, &err) < 0)
-		return say_error(a, NULL, &err);
-	kept = json_array();
-	for (unsigned k = 0; k < n; k++) {
-		bool found = false;
-
-		json_array_foreach(*rows, i, row) {
-			if (strcmp(json_string_value(json_object_get(row, "name")) ?: "",
-				   names[k]) == 0) {
-				json_array_append(kept, row);
-				found = true;
-			}
-		}
-		if (!found) {
-			cos_fail(&err, COS_E_NO_GUEST, 0, "there is no guest named %s here",
-				 names[k]);
-			status = say_error(a, names[k], &err);
-		}
-	}
-	names_free(names, n);
-	json_decref(*rows);
-	*rows = kept;
-	return status;
-}
-
 int cmd_list(struct args *a)
 {
 	static const struct column cols[] = {
@@ -76,14 +28,15 @@ int cmd_list(struct args *a)
 		{ "PID", "pid", COL_COUNT },
 		{ "TEMPLATE", "template", COL_TEXT },
 		{ "STARTED", "started_usec", COL_AGE },
+		{ "HEALTH", "health", COL_RARE },
 		{ "REASON", "reason", COL_TEXT },
 	};
 	auto_json json_t *rows = NULL;
-	int r = fetch(a, "io.cos.Guest.List", "guests", &rows), status;
+	int r = talk_rows(a, "io.cos.Guest.List", NULL, "guests", &rows), status;
 
 	if (r)
 		return r;
-	status = only_names(a, &rows);
+	status = out_only_names(a, &rows);
 	out_rows(a, rows, "guests", cols, ARRAY_SIZE(cols));
 	return status;
 }
@@ -113,9 +66,9 @@ int cmd_show(struct args *a)
 
 int cmd_status(struct args *a)
 {
-	static const char *const keys[] = { "state",   "reason",         "last_end", "restarts",
-					    "type",    "template",       "rootfs",   "pid",
-					    "id_base", "start_cost_usec" };
+	static const char *const keys[] = { "state",    "health",  "reason",         "last_end",
+					    "restarts", "type",    "template",       "rootfs",
+					    "pid",      "id_base", "start_cost_usec" };
 	auto_json json_t *answer = NULL;
 	json_t *state;
 	const char *name;
@@ -380,99 +333,6 @@ int cmd_events(struct args *a)
 	return say_error(a, NULL, &err);
 }
 
-/* --- counters --- */
-
-static const struct column stat_cols[] = {
-	{ "NAME", "name", COL_TEXT },
-	{ "STATE", "state", COL_TEXT },
-	{ "CPU", "cpu_usec", COL_USEC },
-	{ "THROTTLED", "throttled_usec", COL_USEC },
-	{ "MEMORY", "memory_bytes", COL_BYTES },
-	{ "PEAK", "memory_peak_bytes", COL_BYTES },
-	{ "PIDS", "pids", COL_COUNT },
-};
-
-int cmd_stats(struct args *a)
-{
-	auto_json json_t *rows = NULL;
-	int r = fetch(a, "io.cos.Guest.Stats", "guests", &rows), status;
-
-	if (r)
-		return r;
-	status = only_names(a, &rows);
-	out_rows(a, rows, "guests", stat_cols, ARRAY_SIZE(stat_cols));
-	return status;
-}
-
-static json_t *row_of(json_t *rows, const char *name)
-{
-	json_t *row;
-	size_t i;
-
-	json_array_foreach(rows, i, row) {
-		if (strcmp(json_string_value(json_object_get(row, "name")) ?: "", name) == 0)
-			return row;
-	}
-	return NULL;
-}
-
-/* CPU in per cent of one CPU since the look before. */
-static void add_rates(json_t *rows, json_t *before, uint64_t usec)
-{
-	json_t *row;
-	size_t i;
-
-	json_array_foreach(rows, i, row) {
-		json_t *old = row_of(before, json_string_value(json_object_get(row, "name")));
-		json_int_t used = json_integer_value(json_object_get(row, "cpu_usec")) -
-				  json_integer_value(json_object_get(old, "cpu_usec"));
-		char text[32] = "-";
-
-		if (old && usec)
-			snprintf(text, sizeof(text), "%.1f%%", 100.0 * (double)used / (double)usec);
-		json_object_set_new(row, "cpu", json_string(text));
-	}
-}
-
-int cmd_top(struct args *a)
-{
-	static const struct column cols[] = {
-		{ "NAME", "name", COL_TEXT },
-		{ "STATE", "state", COL_TEXT },
-		{ "CPU%", "cpu", COL_TEXT },
-		{ "CPU", "cpu_usec", COL_USEC },
-		{ "THROTTLED", "throttled_usec", COL_USEC },
-		{ "MEMORY", "memory_bytes", COL_BYTES },
-		{ "PIDS", "pids", COL_COUNT },
-	};
-	auto_json json_t *before = NULL;
-	uint64_t delay = 2 * USEC_PER_SEC, rounds = isatty(STDOUT_FILENO) ? UINT64_MAX : 1,
-		 seen = 0;
-
-	if ((a->value['D'] && (str_to_usec(a->value['D'], &delay) < 0 || delay < 100000)) ||
-	    (a->value['n'] && str_to_u64(a->value['n'], &rounds) < 0))
-		return say_usage(a, "--delay takes a time of 0.1 s or more, --iterations a number");
-	for (uint64_t i = 0; i < rounds; i++) {
-		json_t *rows = NULL;
-		uint64_t now = clock_usec();
-		int r = fetch(a, "io.cos.Guest.Stats", "guests", &rows);
-
-		if (r)
-			return r;
-		add_rates(rows, before, seen ? now - seen : 0);
-		if (isatty(STDOUT_FILENO))
-			fputs("\033[H\033[J", stdout);
-		out_rows(a, rows, "guests", cols, ARRAY_SIZE(cols));
-		fflush(stdout);
-		json_decref(before);
-		before = rows;
-		seen = now;
-		if (i + 1 < rounds)
-			poll(NULL, 0, (int)(delay / 1000));
-	}
-	return 0;
-}
-
 /* --- host --- */
 
 int cmd_doctor(struct args *a)
@@ -484,7 +344,7 @@ int cmd_doctor(struct args *a)
 		{ "DO", "todo", COL_TEXT },
 	};
 	auto_json json_t *rows = NULL;
-	int r = fetch(a, "io.cos.Host.Doctor", "checks", &rows);
+	int r = talk_rows(a, "io.cos.Host.Doctor", NULL, "checks", &rows);
 	json_t *row;
 	size_t i;
 

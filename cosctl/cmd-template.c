@@ -79,14 +79,30 @@ static int import(struct args *a)
 	return make(a, "io.cos.Template.Import", params, fd, a->argv[1]);
 }
 
+static json_t *split(const char *list)
+{
+	auto_json json_t *packages = json_array();
+
+	while (*list) {
+		size_t n = strcspn(list, ",");
+
+		if (json_array_append_new(packages, json_stringn(list, n)) < 0)
+			return NULL;
+		list += n + (list[n] == ',');
+	}
+	return take_ptr(packages);
+}
+
 static int build(struct args *a)
 {
 	auto_json json_t *params = NULL;
 	const char *name = a->argc == 3 ? a->argv[2] : a->argv[1];
 
 	if (a->argc != 2 && a->argc != 3)
-		return say_usage(a, "build takes a kind (busybox) and perhaps a name");
-	params = json_pack("{s:s, s:s}", "kind", a->argv[1], "name", name);
+		return say_usage(a, "build takes a kind (busybox or debian) and perhaps a name");
+	params = json_pack("{s:s, s:s, s:s*, s:s*, s:o*}", "kind", a->argv[1], "name", name,
+			   "suite", a->value['U'], "init", a->value['I'], "include",
+			   a->value['i'] ? split(a->value['i']) : NULL);
 	if (!params)
 		return say_usage(a, "the name is not valid UTF-8");
 	return make(a, "io.cos.Template.Build", params, -1, name);

@@ -60,7 +60,8 @@ int names_expand(char *const *argv, int argc, char ***ret, unsigned *ret_n, stru
 void names_free(char **names, unsigned n);
 
 /* --- out.c --- */
-enum column_kind { COL_TEXT, COL_BYTES, COL_USEC, COL_AGE, COL_COUNT };
+/* COL_RARE: text; a table in which no row has it leaves the column out. */
+enum column_kind { COL_TEXT, COL_RARE, COL_BYTES, COL_USEC, COL_AGE, COL_COUNT };
 struct column {
 	const char *title, *key;
 	enum column_kind kind;
@@ -69,6 +70,9 @@ struct column {
  * names. Rows that a --filter does not match are left out. */
 void out_rows(const struct args *a, json_t *rows, const char *key, const struct column *cols,
 	      unsigned n);
+/* Keeps of *ROWS those of the names on the command line, if there are any, in the daemon's order. A
+ * name that is not there is said and makes the exit status that is returned. */
+int out_only_names(const struct args *a, json_t **rows);
 /* "512.0M", "3d02h"; BUF takes 32 bytes. */
 char *out_bytes(uint64_t v, char *buf);
 char *out_age(uint64_t usec, char *buf);
@@ -79,6 +83,9 @@ void out_json(json_t *doc);
 /* One call on a connection of its own. Says the error; returns an exit status. */
 int talk(const struct args *a, const char *method, json_t *params, json_t **ret,
 	 const char *object);
+/* A call of whose answer KEY is wanted: rows. PARAMS may be NULL. *RET is the caller's. */
+int talk_rows(const struct args *a, const char *method, json_t *params, const char *key,
+	      json_t **ret);
 /* One call for each name, PARALLEL at once; steals nothing. PARAMS gets "name" added. */
 int talk_each(const struct args *a, const char *method, json_t *params, char **names, unsigned n,
 	      bool print_answers);

@@ -44,6 +44,8 @@ static void raw(json_t *v, char *buf)
 		snprintf(buf, CELL, "%s", json_string_value(v));
 	else if (json_is_integer(v))
 		snprintf(buf, CELL, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+	else if (json_is_real(v))
+		snprintf(buf, CELL, "%.2f", json_real_value(v));
 	else if (json_is_boolean(v))
 		snprintf(buf, CELL, "%s", json_is_true(v) ? "true" : "false");
 	else
@@ -71,6 +73,7 @@ static void pretty(json_t *v, enum column_kind kind, char *buf)
 		out_age(clock_wall_usec() > n ? clock_wall_usec() - n : 0, buf);
 		break;
 	case COL_TEXT:
+	case COL_RARE:
 	case COL_COUNT:
 		raw(v, buf);
 		break;
@@ -93,34 +96,61 @@ static bool matches(const struct args *a, json_t *row)
 	return true;
 }
 
-static void print_table(const struct args *a, json_t *rows, const struct column *cols, unsigned n)
+static bool any_has(json_t *rows, const char *key)
 {
-	size_t *width = calloc(n, sizeof(*width)), i;
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row) {
+		if (json_object_get(row, key))
+			return true;
+	}
+	return false;
+}
+
+/* Those of COLS that the table shows; returns their number. */
+static unsigned choose(json_t *rows, const struct column *cols, unsigned n,
+		       const struct column **ret)
+{
+	unsigned shown = 0;
+
+	for (unsigned c = 0; c < n; c++) {
+		if (cols[c].kind != COL_RARE || any_has(rows, cols[c].key))
+			ret[shown++] = &cols[c];
+	}
+	return shown;
+}
+
+static void print_table(const struct args *a, json_t *rows, const struct column *all, unsigned n)
+{
+	auto_free const struct column **cols = calloc(n, sizeof(const struct column *));
+	auto_free size_t *width = calloc(n, sizeof(*width));
 	char cell[CELL];
 	json_t *row;
+	size_t i;
 
-	if (!width)
+	if (!width || !cols)
 		exit(1);
+	n = choose(rows, all, n, cols);
 	for (unsigned c = 0; c < n; c++)
-		width[c] = a->value['N'] ? 1 : strlen(cols[c].title);
+		width[c] = a->value['N'] ? 1 : strlen(cols[c]->title);
 	json_array_foreach(rows, i, row) {
 		for (unsigned c = 0; c < n; c++) {
-			pretty(json_object_get(row, cols[c].key), cols[c].kind, cell);
+			pretty(json_object_get(row, cols[c]->key), cols[c]->kind, cell);
 			if (strlen(cell) > width[c])
 				width[c] = strlen(cell);
 		}
 	}
 	for (unsigned c = 0; c < n && !a->value['N']; c++)
-		printf("%-*s%s", c + 1 < n ? (int)width[c] : 0, cols[c].title,
+		printf("%-*s%s", c + 1 < n ? (int)width[c] : 0, cols[c]->title,
 		       c + 1 < n ? "  " : "\n");
 	json_array_foreach(rows, i, row) {
 		for (unsigned c = 0; c < n; c++) {
-			pretty(json_object_get(row, cols[c].key), cols[c].kind, cell);
+			pretty(json_object_get(row, cols[c]->key), cols[c]->kind, cell);
 			printf("%-*s%s", c + 1 < n ? (int)width[c] : 0, cell,
 			       c + 1 < n ? "  " : "\n");
 		}
 	}
-	free(width);
 }
 
 static void print_csv_cell(const char *s)
@@ -191,4 +221,40 @@ void out_rows(const struct args *a, json_t *rows, const char *key, const struct 
 		break;
 	}
 	}
+}
+
+int out_only_names(const struct args *a, json_t **rows)
+{
+	char **names = NULL;
+	unsigned n = 0;
+	json_t *kept, *row;
+	struct cos_err err;
+	size_t i;
+	int status = 0;
+
+	if (a->argc == 0)
+		return 0;
+	if (names_expand(a->argv, a->argc, &names, &n, &err) < 0)
+		return say_error(a, NULL, &err);
+	kept = json_array();
+	for (unsigned k = 0; k < n; k++) {
+		bool found = false;
+
+		json_array_foreach(*rows, i, row) {
+			if (strcmp(json_string_value(json_object_get(row, "name")) ?: "",
+				   names[k]) == 0) {
+				json_array_append(kept, row);
+				found = true;
+			}
+		}
+		if (!found) {
+			cos_fail(&err, COS_E_NO_GUEST, 0, "there is no guest named %s here",
+				 names[k]);
+			status = say_error(a, names[k], &err);
+		}
+	}
+	names_free(names, n);
+	json_decref(*rows);
+	*rows = kept;
+	return status;
 }

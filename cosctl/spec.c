@@ -12,15 +12,37 @@
 #include "lib/base/str.h"
 #include "lib/model/spec.h"
 
-int spec_add_word(json_t *spec, const char *word, struct cos_err *err)
+#define KEY_SIZE 64
+
+/* Returns the value. */
+static const char *split(const char *word, char key[KEY_SIZE], struct cos_err *err)
 {
 	const char *eq = strchr(word, '=');
-	char key[64];
 
-	if (!eq || !str_fmt(key, sizeof(key), "%.*s", (int)(eq - word), word))
-		return cos_fail(err, COS_E_INVALID, 0, "%.80s: not of the form KEY=VALUE",
-				str_is_text(word, 4096) ? word : "(unprintable)");
-	return spec_set_text(spec, key, eq + 1, err);
+	if (eq && str_fmt(key, KEY_SIZE, "%.*s", (int)(eq - word), word))
+		return eq + 1;
+	cos_fail(err, COS_E_INVALID, 0, "%.80s: not of the form KEY=VALUE",
+		 str_is_text(word, 4096) ? word : "(unprintable)");
+	return NULL;
+}
+
+int spec_add_word(json_t *spec, const char *word, struct cos_err *err)
+{
+	char key[KEY_SIZE];
+	const char *value = split(word, key, err);
+
+	return value ? spec_set_text(spec, key, value, err) : -EINVAL;
+}
+
+int spec_change_word(json_t *change, const char *word, struct cos_err *err)
+{
+	char key[KEY_SIZE];
+	const char *value = split(word, key, err);
+
+	if (!value)
+		return -EINVAL;
+	return value[0] ? spec_set_text(change, key, value, err)
+			: spec_unset_text(change, key, err);
 }
 
 json_t *args_to_json(char *const *argv, int n, struct cos_err *err)

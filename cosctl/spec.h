@@ -10,6 +10,8 @@ int spec_from_args(struct args *a, json_t **ret, char ***ret_names, unsigned *re
 		   struct cos_err *err);
 /* Adds KEY=VALUE to SPEC. */
 int spec_add_word(json_t *spec, const char *word, struct cos_err *err);
+/* For a change of what is there: as spec_add_word(), and KEY= marks KEY to be removed. */
+int spec_change_word(json_t *change, const char *word, struct cos_err *err);
 /* --env options into OBJ's member "env". */
 int env_from_args(const struct args *a, json_t *obj, struct cos_err *err);
 /* N arguments as an array; NULL when one is not valid UTF-8, which JSON cannot carry. */

@@ -169,3 +169,14 @@ int talk_names(const struct args *a, const char *const *states, char ***ret, uns
 		return say_usage(a, "no name given");
 	return names_expand(a->argv, a->argc, ret, ret_n, &err) < 0 ? say_error(a, NULL, &err) : 0;
 }
+
+int talk_rows(const struct args *a, const char *method, json_t *params, const char *key,
+	      json_t **ret)
+{
+	auto_json json_t *none = json_object(), *answer = NULL;
+	int r = talk(a, method, params ?: none, &answer, NULL);
+
+	if (r == 0)
+		*ret = json_incref(json_object_get(answer, key));
+	return r;
+}

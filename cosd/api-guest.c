@@ -180,6 +180,21 @@ int api_guest_run(struct call *c, json_t *params, struct cos_err *err)
 	return r;
 }
 
+/* As start_waiting(): what the end leads to may come at once. */
+static int stop_waiting(struct call *c, struct guest *g, enum call_wait what, uint64_t timeout,
+			struct cos_err *err)
+{
+	int r;
+
+	if (what != WAIT_RESTART)
+		guest_stop_wanted(g);
+	wait_for(c, g, what);
+	r = guest_stop(g, timeout, err);
+	if (r < 0)
+		list_del(&c->link);
+	return r;
+}
+
 int api_guest_stop(struct call *c, json_t *params, struct cos_err *err)
 {
 	struct guest *g = NULL;
@@ -198,19 +213,12 @@ int api_guest_stop(struct call *c, json_t *params, struct cos_err *err)
 		return 0;
 	}
 	if (g->state == GS_STOPPING && timeout && !p.kill) { /* somebody asked already */
+		guest_stop_wanted(g);
 		wait_for(c, g, WAIT_END);
 		return 0;
 	}
-	r = guest_stop(g, p.kill ? 0 : timeout, err);
-	if (r < 0)
-		return cos_context(err, r, "stop %s", p.name);
-	if (g->slot < 0) { /* it had only been starting */
-		guest_drop_unstarted(g);
-		call_reply(c, NULL, NULL, 0);
-	} else {
-		wait_for(c, g, WAIT_END);
-	}
-	return 0;
+	r = stop_waiting(c, g, WAIT_END, p.kill ? 0 : timeout, err);
+	return r < 0 ? cos_context(err, r, "stop %s", p.name) : 0;
 }
 
 int api_guest_restart(struct call *c, json_t *params, struct cos_err *err)
@@ -224,17 +232,13 @@ int api_guest_restart(struct call *c, json_t *params, struct cos_err *err)
 	if (r < 0)
 		return r;
 	guest_cancel_restart(g);
-	if (g->state == GS_DEFINED || g->state == GS_FAILED) {
+	if (guest_is_down(g))
 		r = start_waiting(c, g, WAIT_START, NULL, err);
-	} else {
-		r = guest_stop(g, p.timeout == NO_TIMEOUT ? g->spec.stop_timeout : p.timeout, err);
-		if (r == 0)
-			wait_for(c, g, WAIT_RESTART);
-		if (r == 0 && g->slot < 0) { /* it had only been starting */
-			list_del(&c->link);
-			r = start_waiting(c, g, WAIT_START, NULL, err);
-		}
-	}
+	else if (g->state == GS_STOPPING && p.timeout != 0) /* somebody asked already */
+		wait_for(c, g, WAIT_RESTART);
+	else
+		r = stop_waiting(c, g, WAIT_RESTART,
+				 p.timeout == NO_TIMEOUT ? g->spec.stop_timeout : p.timeout, err);
 	return r < 0 ? cos_context(err, r, "restart %s", p.name) : 0;
 }
 
@@ -281,13 +285,9 @@ int api_guest_kill(struct call *c, json_t *params, struct cos_err *err)
 	if (r < 0)
 		return r;
 	if (sig == SIGKILL) {
-		r = guest_event(g, GE_KILL, err);
-		if (r == 0 && g->slot >= 0) {
-			wait_for(c, g, WAIT_END);
-			return 0;
-		}
+		r = stop_waiting(c, g, WAIT_END, 0, err);
 		if (r == 0)
-			guest_drop_unstarted(g);
+			return 0;
 	} else if (g->pidfd < 0) {
 		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
 			     guest_state_name[g->state]);
@@ -313,19 +313,14 @@ int api_guest_delete(struct call *c, json_t *params, struct cos_err *err)
 	if (r < 0)
 		return r;
 	guest_cancel_restart(g);
-	if (p.force && g->state != GS_DEFINED && g->state != GS_FAILED) {
-		r = guest_event(g, GE_KILL, err);
-		if (r == 0 && g->slot >= 0) {
-			wait_for(c, g, WAIT_DELETE);
-			return 0;
-		}
-	}
-	if (r == 0)
+	if (p.force && !guest_is_down(g)) {
+		r = stop_waiting(c, g, WAIT_DELETE, 0, err);
+	} else {
 		r = guest_delete(g, err);
-	if (r < 0)
-		return cos_context(err, r, "delete %s", p.name);
-	call_reply(c, NULL, NULL, 0);
-	return 0;
+		if (r == 0)
+			call_reply(c, NULL, NULL, 0);
+	}
+	return r < 0 ? cos_context(err, r, "delete %s", p.name) : 0;
 }
 
 int api_guest_list(struct call *c, json_t *params, struct cos_err *err)
@@ -364,8 +359,8 @@ int api_guest_show(struct call *c, json_t *params, struct cos_err *err)
 	if (r < 0)
 		return r;
 	call_reply(c,
-		   json_pack("{s:O, s:o}", "spec", p.expanded ? g->spec.doc : g->own, "state",
-			     guest_state_json(g)),
+		   json_pack("{s:O, s:o}", "spec", p.expanded && g->spec.doc ? g->spec.doc : g->own,
+			     "state", guest_state_json(g)),
 		   NULL, 0);
 	return 0;
 }
@@ -439,63 +434,5 @@ int api_guest_logs(struct call *c, json_t *params, struct cos_err *err)
 		n += fds[n] >= 0;
 	}
 	call_reply(c, json_pack("{s:i}", "files", (int)n), fds, n);
-	return 0;
-}
-
-static json_t *stats_of(struct guest *g)
-{
-	struct cg_usage u = { 0 };
-	struct cg_guest cg;
-	struct cos_err err;
-	char text[LIMIT_TEXT_SIZE];
-	json_t *j, *limits = json_object();
-
-	if (guest_open_groups(g, &cg, &err) == 0) {
-		cg_usage(&g->d->host.topo, &cg, &u);
-		cg_close(&cg);
-	}
-	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
-		uint64_t v = g->spec.limits.v[id];
-
-		json_object_set_new(limits, limit_defs[id].name,
-				    v == LIMIT_MAX ? json_string("max")
-				    : limit_defs[id].unit == UNIT_MCPU ||
-						    limit_defs[id].unit == UNIT_CPUS
-					    ? json_string(limit_text(&g->spec.limits, id, text))
-					    : json_integer((json_int_t)v));
-	}
-	j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", g->name, "state",
-		      guest_state_name[g->state], "cpu_usec", (json_int_t)u.cpu_usec,
-		      "throttled_usec", (json_int_t)u.throttled_usec, "memory_bytes",
-		      (json_int_t)u.memory_bytes, "pids", (json_int_t)u.pids, "limits", limits);
-	if (u.has_peak)
-		json_object_set_new(j, "memory_peak_bytes",
-				    json_integer((json_int_t)u.memory_peak_bytes));
-	return j;
-}
-
-int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
-{
-	struct guest *g = NULL;
-	struct params p;
-	struct list *i;
-	json_t *list;
-	int r = TAKE(params, &p, err, F_OPT_NAME);
-
-	if (r == 0 && p.name[0])
-		r = find(c, &p, &g, err);
-	if (r == 0 && g && g->slot < 0)
-		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
-			     guest_state_name[g->state]);
-	if (r < 0)
-		return r;
-	list = json_array();
-	list_for_each(i, &c->d->guests) {
-		struct guest *e = list_entry(i, struct guest, link);
-
-		if ((!g || e == g) && e->slot >= 0 && (c->root || c->uid == e->spec.owner))
-			json_array_append_new(list, stats_of(e));
-	}
-	call_reply(c, json_pack("{s:o}", "guests", list), NULL, 0);
 	return 0;
 }

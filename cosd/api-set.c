@@ -4,16 +4,52 @@
 #include <string.h>
 
 #include "cosd/api.h"
+#include "cosd/cpus.h"
 #include "cosd/guest.h"
+#include "cosd/health.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/kern/cg.h"
 
-static int check_keys(json_t *change, struct cos_err *err)
+/* Whether KEY is one, or, from another version, is there all the same. */
+static int may_remove(json_t *from, const char *key, bool known, const char *at,
+		      struct cos_err *err)
 {
+	return known || json_object_get(from, key)
+		       ? 0
+		       : cos_fail(err, COS_E_INVALID, 0, "%s/%.64s: unknown key", at, key);
+}
+
+static int check_removed(json_t *own, json_t *change, struct cos_err *err)
+{
+	json_t *limits = json_object_get(change, "limits"), *v;
+	const char *key;
+	int r = 0;
+
+	json_object_foreach(change, key, v) {
+		if (r == 0 && json_is_null(v))
+			r = may_remove(own, key, spec_key_find(key), "", err);
+	}
+	json_object_foreach(limits, key, v) {
+		if (r == 0 && json_is_null(v))
+			r = may_remove(json_object_get(own, "limits"), key,
+				       limit_find(key) != LIMIT__N, "/limits", err);
+	}
+	return r;
+}
+
+/* What is set has to be good as far as it goes alone. */
+static int check_change(json_t *own, json_t *change, struct cos_err *err)
+{
+	auto_json json_t *set = jsonx_patch(NULL, change);
 	const char *key;
 	json_t *v;
+	int r = set ? spec_check_part(set, err) : cos_fail(err, COS_E_KERNEL, ENOMEM, "set");
 
+	if (r == 0)
+		r = check_removed(own, change, err);
+	if (r < 0)
+		return r;
 	json_object_foreach(change, key, v) {
 		const struct spec_key *k = spec_key_find(key);
 
@@ -45,7 +81,9 @@ static int apply_live(struct guest *g, const struct spec *next, bool force, stru
 	}
 	if (g->state == GS_STARTING)
 		return cos_fail(err, COS_E_STATE, 0, "%s is starting", g->name);
-	r = guest_open_groups(g, &cg, err);
+	r = cpus_admit(g, &next->limits, err);
+	if (r == 0)
+		r = guest_open_groups(g, &cg, err);
 	if (r < 0)
 		return r;
 	r = cg_apply(&g->d->host.topo, &cg, &next->limits, &g->spec.limits, force, err);
@@ -77,9 +115,19 @@ static void swap(struct guest *g, json_t **own, struct spec *spec)
 		g->spec.hostname = g->spec.name;
 }
 
+/* What else hangs on the specification that was BEFORE. */
+static void follow(struct guest *g, const struct spec *before)
+{
+	health_changed(g, before);
+	if (g->slot >= 0 &&
+	    (before->limits.v[LIMIT_CPU_DEDICATED] || g->spec.limits.v[LIMIT_CPU_DEDICATED]))
+		cpus_share(g->d);
+}
+
 static int change(struct guest *g, json_t *change_doc, bool force, struct cos_err *err)
 {
-	auto_json json_t *own = jsonx_merge(g->own, change_doc), *doc = NULL;
+	auto_json json_t *own = jsonx_patch(g->own, change_doc), *doc = NULL;
+	bool refused = guest_is_refused(g);
 	struct spec next = { 0 };
 	int r = own ? profile_expand(g->d, own, &doc, err)
 		    : cos_fail(err, COS_E_KERNEL, ENOMEM, "merge");
@@ -95,6 +143,10 @@ static int change(struct guest *g, json_t *change_doc, bool force, struct cos_er
 		if (r < 0) {
 			swap(g, &own, &next);
 			take_back_live(g, &next);
+		} else {
+			if (refused)
+				guest_accepted(g);
+			follow(g, &next);
 		}
 	}
 	spec_done(&next);
@@ -127,9 +179,7 @@ int api_guest_set(struct call *c, json_t *params, struct cos_err *err)
 	if (r == 0)
 		r = guest_need(c->d, p.name, &g, err);
 	if (r == 0)
-		r = spec_check_part(p.spec, err);
-	if (r == 0)
-		r = check_keys(p.spec, err);
+		r = check_change(g->own, p.spec, err);
 	if (r == 0)
 		r = change(g, p.spec, p.force, err);
 	if (r < 0)

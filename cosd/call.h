@@ -83,5 +83,10 @@ void api_serve(struct conn *conn, json_t *req);
 int api_may(const struct call *c, const struct guest *g, struct cos_err *err);
 
 /* --- jobs.c: cow-fs as a child, its output turned into answers --- */
+/* INPUT becomes the child's descriptor 3; -1: none. Borrowed. */
 int job_start(struct call *c, const char *const *args, int input, struct cos_err *err);
+/* The same with the child in G's groups and a pidfd of G's first process as its descriptor 4: it
+ * ends with G and with C's client. */
+int job_start_in(struct call *c, struct guest *g, const char *const *args, int input,
+		 struct cos_err *err);
 void jobs_sweep(struct daemon *d);

@@ -44,12 +44,16 @@ struct daemon {
 	struct list rules; /* struct rules_entry, profile.c */
 	struct list conns;
 	unsigned n_conns;
-	struct list jobs;  /* struct job.link */
-	struct list execs; /* struct exec.link */
+	struct list jobs;   /* struct job.link */
+	struct list execs;  /* struct exec.link */
+	struct list checks; /* struct health.link: wait for their turn */
+	unsigned checking;  /* that run */
 	struct event_log events;
 	struct pool pool;
 	struct list dying; /* struct slot_grave.link: groups that could not be removed yet */
 	struct loop_timer reaper;
+	struct cpus owned_cpus;     /* by guests with CPUs of their own; cpus.c */
+	struct loop_timer sampling; /* hits.c */
 };
 
 /* Runs the worker; returns an exit status. LINK: socket to the keeper. */

@@ -9,6 +9,8 @@
 
 #include "cosd/call.h"
 #include "cosd/guest.h"
+#include "cosd/health.h"
+#include "cosd/hook.h"
 #include "cosd/points.h"
 #include "cow-fs/root.h"
 #include "lib/base/clock.h"
@@ -81,6 +83,7 @@ static void guest_free_now(struct loop_timer *t)
 
 	json_decref(g->own);
 	json_decref(g->steps);
+	free(g->why);
 	spec_done(&g->spec);
 	free(g);
 }
@@ -89,6 +92,7 @@ void guest_free(struct guest *g)
 {
 	list_del(&g->link);
 	g->d->n_guests--;
+	hook_forget(g);
 	loop_timer_clear(&g->timer);
 	g->timer.fire = guest_free_now; /* when the loop knows nothing of its sources any more */
 	loop_timer_set(&g->d->loop, &g->timer, 0);
@@ -162,7 +166,7 @@ int guest_delete(struct guest *g, struct cos_err *err)
 	struct daemon *d = g->d;
 	int r;
 
-	if (g->state != GS_DEFINED && g->state != GS_FAILED)
+	if (!guest_is_down(g))
 		return cos_advise(err,
 				  cos_fail(err, COS_E_STATE, 0, "%s is %s", g->name,
 					   guest_state_name[g->state]),
@@ -236,6 +240,8 @@ json_t *guest_state_json(struct guest *g)
 	}
 	if (g->reason[0])
 		json_object_set_new(j, "reason", json_string(g->reason));
+	if (health_name(g))
+		json_object_set_new(j, "health", json_string(health_name(g)));
 	if (g->restarts)
 		json_object_set_new(j, "restarts", json_integer(g->restarts));
 	return j;

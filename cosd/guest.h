@@ -8,7 +8,11 @@
 #include "lib/model/spec.h"
 #include "lib/model/state.h"
 
-#define STATUS_NONE INT32_MIN /* has not ended since it was defined */
+#define START_TIMEOUT_USEC (60 * USEC_PER_SEC) /* of a guest, and of a command in one */
+#define STATUS_NONE        INT32_MIN           /* has not ended since it was defined */
+
+struct health;
+struct hook;
 
 struct guest {
 	struct list link;
@@ -16,7 +20,7 @@ struct guest {
 	const char *name; /* of spec */
 	enum guest_state state;
 	json_t *own;      /* the specification as given */
-	struct spec spec; /* expanded */
+	struct spec spec; /* expanded; without a document when it is refused, REASON says why */
 
 	struct launch *launch; /* while it starts */
 	struct cowfs_root root;
@@ -37,9 +41,21 @@ struct guest {
 	bool adopted;      /* child of the keeper, not of this worker */
 	int status;        /* wait status of the last end, STATUS_NONE, STATUS_UNKNOWN */
 	char reason[400];  /* why it is failed */
-	unsigned restarts; /* in a row */
+	struct hook *hook; /* under way, hook.c */
+	bool hook_due;     /* post_stop is to run, or to run again after a restart of the worker */
+	struct health *health; /* its checks while it runs, health.c; NULL: none */
+	bool sick;             /* it is ended for its health, which is a failure; REASON says why */
+	uint64_t stop_usec;    /* between the stop signal and the kill */
+	struct {
+		bool unstarted, failed, reboot, halt;
+		uint64_t ran_usec;
+	} end;               /* how it came down, until that is dealt with */
+	struct cos_err *why; /* of a start that failed, until it is told */
+	unsigned restarts;   /* in a row */
 	uint64_t restart_delay_usec;
-	struct list waiters; /* struct call.link: answered when it runs, fails or ends */
+	uint64_t told[LIMIT__CG];      /* limits' counts at the last event, hits.c */
+	uint64_t told_usec[LIMIT__CG]; /* and when that was; 0: never */
+	struct list waiters;           /* struct call.link: answered when it runs, fails or ends */
 };
 
 /* --- registry (guest.c) --- */
@@ -67,8 +83,16 @@ json_t *guest_state_json(struct guest *g);
 int store_open(struct daemon *d, struct cos_err *err);
 int store_put_spec(struct guest *g, struct cos_err *err);
 void store_drop_spec(struct guest *g);
-/* Calls FN for each stored specification; a broken file is an event and is skipped. */
-int store_each_spec(struct daemon *d, void (*fn)(struct daemon *d, json_t *own, bool ephemeral),
+/* A stored specification: OWN is the file of guest NAME, or NULL when it cannot be read: WHY. */
+struct stored {
+	const char *name;
+	json_t *own;
+	bool ephemeral;
+	const struct cos_err *why;
+};
+/* Calls FN for each, until one fails. */
+int store_each_spec(struct daemon *d,
+		    int (*fn)(struct daemon *d, const struct stored *s, struct cos_err *err),
 		    struct cos_err *err);
 /* The record says who runs as this guest, or how it ended; gone after a reboot. */
 int record_put_running(struct guest *g, pid_t pid, struct cos_err *err);
@@ -79,23 +103,34 @@ struct record {
 	pid_t pid; /* 0: it has ended */
 	uint64_t start_ticks, started_usec;
 	int status;
-	bool stopping; /* it was asked to end */
+	bool stopping;  /* it was asked to end */
+	bool post_stop; /* its hook has not run to its end */
+	bool sick;
+	enum guest_health health;
 	char reason[400];
 };
 /* 0, -ENOENT, or -ESTALE when it is of another boot. */
 int record_get(const struct daemon *d, const char *name, struct record *ret);
 
-/* --- life (guest-state.c, guest-act.c) --- */
+/* --- life (guest-state.c; guest-start.c, guest-run.c, guest-end.c) --- */
 typedef int guest_action(struct guest *g, struct cos_err *err);
 guest_action act_start, act_running, act_failed, act_freeze, act_thaw, act_stop, act_kill,
-	act_abort, act_reap;
+	act_abort, act_reap, act_down;
 /* The only way a guest's state changes. */
 int guest_event(struct guest *g, enum guest_event ev, struct cos_err *err);
-/* Waits for the end that was asked for before a restart of the worker, then kills. */
+/* Whether it is at rest: no process, no start, no hook. */
+bool guest_is_down(const struct guest *g);
+/* Goes on with the stop that was asked for before a restart of the worker. */
 void guest_resume_stop(struct guest *g);
-/* For recover.c alone: the state that a record tells. REASON: "" when the guest ended as wanted. */
+/* Whether a later version, or a damage, has left a specification that is not understood: such a
+ * guest cannot be started or entered, but ended and deleted. */
+bool guest_is_refused(const struct guest *g);
+/* A refused specification was replaced by a good one. */
+void guest_accepted(struct guest *g);
+/* For recover.c alone: the state that a record tells. REASON: "" when the guest ended as wanted; a
+ * refused one keeps its own. HOOK: post_stop is still to be run, by guest_wind_up(). */
 void guest_adopted(struct guest *g);
-void guest_restore_end(struct guest *g, const char *reason);
+void guest_restore_end(struct guest *g, const char *reason, bool hook);
 /* The control groups of a guest that has a slot; to be closed with cg_close(). */
 int guest_open_groups(const struct guest *g, struct cg_guest *ret, struct cos_err *err);
 /* Sets the size of the terminal CONSOLE; nothing if it is -1 or a number is 0. */
@@ -105,10 +140,23 @@ bool guest_is_frozen(const struct guest *g);
 /* Starts from DEFINED or FAILED; calls in g->waiters are answered when it runs or fails. STDIO: the
  * guest's ends of a client's pipes (taken, also on failure), or NULL. */
 int guest_start(struct guest *g, const int *stdio, struct cos_err *err);
-/* Asks a running guest to end, with TIMEOUT_SEC until the kill. */
+/* Asks a running guest to end, with TIMEOUT_SEC until the kill; 0: kills at once. A start is given
+ * up. When it returns G may be down already; calls that wait for that are in g->waiters before. */
 int guest_stop(struct guest *g, uint64_t timeout_sec, struct cos_err *err);
-/* Deletes what must not outlive a start that failed or was given up; false: G may. */
-bool guest_drop_unstarted(struct guest *g);
+/* The same for a guest that is unhealthy, as WHY says: then it has failed. */
+int guest_stop_sick(struct guest *g, uint64_t timeout_sec, const char *why, struct cos_err *err);
+/* A user wants the end that is under way: it is no failure. */
+void guest_stop_wanted(struct guest *g);
+/* The way from STOPPING to rest, when no process is left: the hook post_stop, the state, answers to
+ * those who wait, and what comes next: deleting it, starting it again. */
+void guest_wind_up(struct guest *g);
+/* Deletes what must not outlive a start that was given up. */
+void guest_drop_unstarted(struct guest *g);
+/* Why it failed, in the words of ERR. */
+void guest_set_reason(struct guest *g, const struct cos_err *err);
+/* Calls in g->waiters that wait for its start are answered: it runs, or ERR. */
+void guest_answer_running(struct guest *g);
+void guest_answer_failed(struct guest *g, const struct cos_err *err);
 /* Whether a restart was due; it is not any more, and who waited for it is told. */
 bool guest_cancel_restart(struct guest *g);
 /* The process ended with STATUS: the right event, teardown, answers, restart policy. */

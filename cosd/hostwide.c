@@ -1,5 +1,4 @@
 /* cosd/hostwide.c - what instances on one host must not share */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -118,23 +117,23 @@ static bool subids_overlap(const char *path, uint64_t base, uint64_t n)
 	return false;
 }
 
+static int is_shown(const char *name, void *arg)
+{
+	(void)arg;
+	return name[0] != '.';
+}
+
 /* Guests may still run with the ids of a daemon that was killed. */
 static bool has_guests(int lock)
 {
 	char runtime[1024], path[1100];
-	struct dirent *e;
-	bool any = false;
-	DIR *d;
+	auto_close int dir = -1;
 
 	if (lseek(lock, 0, SEEK_SET) < 0 || io_read_fd(lock, runtime, sizeof(runtime)) <= 0)
 		return false;
 	str_fmt(path, sizeof(path), "%s/guests", runtime);
-	d = opendir(path);
-	while (d && (e = readdir(d)))
-		any = any || e->d_name[0] != '.';
-	if (d)
-		closedir(d);
-	return any;
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return io_each_entry(dir, is_shown, NULL) > 0;
 }
 
 static bool is_of(int lock, const char *runtime_dir)
@@ -166,24 +165,34 @@ static bool is_taken(int dir, const char *name, const char *runtime_dir, bool *r
 	return false;
 }
 
+/* What is looked for among the locks of blocks. */
+struct search {
+	int dir;
+	const char *runtime_dir;
+	uint64_t base, n;
+};
+
+static bool is_block(const char *name, uint64_t *ret_base, uint64_t *ret_count)
+{
+	return sscanf(name, "ids.%" SCNu64 "-%" SCNu64, ret_base, ret_count) == 2;
+}
+
+static int is_in_the_way(const char *name, void *arg)
+{
+	const struct search *s = arg;
+	uint64_t first, count;
+	bool own;
+
+	return is_block(name, &first, &count) && overlaps(s->base, s->n, first, count * RANGE) &&
+	       is_taken(s->dir, name, s->runtime_dir, &own);
+}
+
 /* Whether BASE..BASE+N is free of all other instances' blocks. */
 static bool is_free(int dir, const char *runtime_dir, uint64_t base, uint64_t n)
 {
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-	bool good = true, own;
+	struct search s = { dir, runtime_dir, base, n };
 
-	while (d && good && (e = readdir(d))) {
-		uint64_t first, count;
-
-		if (sscanf(e->d_name, "ids.%" SCNu64 "-%" SCNu64, &first, &count) == 2 &&
-		    overlaps(base, n, first, count * RANGE))
-			good = !is_taken(dir, e->d_name, runtime_dir, &own);
-	}
-	if (d)
-		closedir(d);
-	return good;
+	return io_each_entry(dir, is_in_the_way, &s) == 0;
 }
 
 static int take(int dir, const char *runtime_dir, uint64_t base, uint64_t count)
@@ -203,25 +212,26 @@ static int take(int dir, const char *runtime_dir, uint64_t base, uint64_t count)
 	return r < 0 ? r : fd;
 }
 
+static int is_own(const char *name, void *arg)
+{
+	struct search *s = arg;
+	uint64_t count;
+	bool own = false;
+
+	if (is_block(name, &s->base, &count) && count == s->n)
+		is_taken(s->dir, name, s->runtime_dir, &own);
+	return own;
+}
+
 /* The block that this runtime directory had before, if its file is still there. */
 static bool find_own(int dir, const char *runtime_dir, uint64_t count, uint64_t *ret)
 {
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-	bool own = false;
+	struct search s = { .dir = dir, .runtime_dir = runtime_dir, .n = count };
 
-	while (d && !own && (e = readdir(d))) {
-		uint64_t first, n;
-
-		if (sscanf(e->d_name, "ids.%" SCNu64 "-%" SCNu64, &first, &n) == 2 && n == count) {
-			is_taken(dir, e->d_name, runtime_dir, &own);
-			*ret = first;
-		}
-	}
-	if (d)
-		closedir(d);
-	return own;
+	if (io_each_entry(dir, is_own, &s) <= 0)
+		return false;
+	*ret = s.base;
+	return true;
 }
 
 static int find_block(int dir, const char *runtime_dir, uint64_t base, uint64_t count,

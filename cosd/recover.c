@@ -3,17 +3,19 @@
  * The keeper says which processes it holds, the records say who they are. A guest is adopted when
  * both agree, or when the record alone proves a live process (boot id, pid, start time). Control
  * groups that no adopted guest has are emptied and removed. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cosd/guest.h"
+#include "cosd/health.h"
+#include "cosd/hook.h"
 #include "cow-fs/root.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
@@ -28,25 +30,66 @@ struct recovery {
 	unsigned adopted, ended, cleared;
 };
 
-/* A specification that was written under another version's rules still has to be accepted. */
-static void load_guest(struct daemon *d, json_t *own, bool ephemeral)
+static int parse_stored(struct daemon *d, const struct stored *s, struct spec *ret,
+			struct cos_err *err)
 {
 	auto_json json_t *doc = NULL;
-	struct cos_err err;
-	struct spec spec;
+	int r;
 
-	if (profile_expand(d, own, &doc, &err) < 0 || spec_parse(doc, &spec, &err) < 0) {
-		const char *name = json_string_value(json_object_get(own, "name"));
-
-		log_say(LOG_ERROR, "guest %s is left out: %s", name ?: "?", err.why);
-		event_say(d, name, "spec-refused", json_pack("{s:s}", "reason", err.why));
-		return;
+	if (!s->own) {
+		*err = *s->why;
+		return -EINVAL;
 	}
-	spec.ephemeral = ephemeral;
-	if (guest_find(d, spec.name) || !guest_new(d, own, &spec, &err))
+	r = profile_expand(d, s->own, &doc, err);
+	if (r >= 0)
+		r = spec_parse(doc, ret, err);
+	if (r >= 0 && strcmp(ret->name, s->name) != 0) {
+		r = cos_fail(err, COS_E_INVALID, 0, "/name: \"%s\", in the file of another guest",
+			     ret->name);
+		spec_done(ret);
+	}
+	return r;
+}
+
+/* What it takes to end and to delete a guest of which no more than the name is known. */
+static struct spec spec_of_name(const char *name)
+{
+	struct spec s = { .stop_signal = SIGTERM, .stop_timeout = 10, .userns = true };
+
+	limits_init(&s.limits);
+	str_fmt(s.name, sizeof(s.name), "%s", name);
+	return s;
+}
+
+/* One that was written by a later version, or that is damaged, still has to be seen by its owner,
+ * and its guest may run. */
+static int load_guest(struct daemon *d, const struct stored *s, struct cos_err *err)
+{
+	auto_json json_t *own = s->own ? json_incref(s->own) : json_pack("{s:s}", "name", s->name);
+	struct cos_err why;
+	struct spec spec;
+	struct guest *g;
+	bool good;
+
+	if (guest_find(d, s->name))
+		return 0;
+	good = parse_stored(d, s, &spec, &why) >= 0;
+	if (!good)
+		spec = spec_of_name(s->name);
+	spec.ephemeral = s->ephemeral;
+	g = own ? guest_new(d, own, &spec, err) : NULL;
+	if (!g) {
 		spec_done(&spec);
-	else
-		json_incref(own);
+		return cos_fail(err, COS_E_KERNEL, ENOMEM, "guest %s", s->name);
+	}
+	(void)take_ptr(own);
+	if (good)
+		return 0;
+	str_fmt(g->reason, sizeof(g->reason), "specification refused: %s", why.why);
+	guest_restore_end(g, g->reason, false);
+	log_say(LOG_ERROR, "%s: %s", g->name, g->reason);
+	event_say(d, g->name, "spec-refused", json_pack("{s:s}", "reason", why.why));
+	return 0;
 }
 
 static struct keep_item *find_item(struct recovery *r, const char *name, unsigned slot)
@@ -79,6 +122,9 @@ static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
 	g->started_usec = rec->started_usec;
 	g->adopted = true;
 	g->stop_asked = rec->stopping;
+	g->sick = rec->sick;
+	if (g->sick)
+		str_fmt(g->reason, sizeof(g->reason), "%s", rec->reason);
 	g->pidfd = item ? take_fd(item->pidfd) : proc_open(rec->pid, rec->start_ticks);
 	g->console = item ? take_fd(item->console) : console_again(g);
 	if (g->pidfd < 0)
@@ -97,6 +143,8 @@ static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
 	}
 	if (g->stop_asked)
 		guest_resume_stop(g);
+	else
+		health_begin(g, rec->health);
 	return guest_watch(g, err);
 }
 
@@ -118,7 +166,9 @@ static void recover_guest(struct recovery *r, struct guest *g)
 	}
 	g->status = rec.status;
 	if (rec.pid == 0) {
-		guest_restore_end(g, rec.reason);
+		guest_restore_end(g, rec.reason, rec.post_stop);
+		if (rec.post_stop)
+			guest_wind_up(g);
 		return;
 	}
 	item = find_item(r, g->name, rec.slot);
@@ -129,25 +179,13 @@ static void recover_guest(struct recovery *r, struct guest *g)
 	g->slot = -1;
 	g->pid = 0;
 	g->pidfd = -1;
-	guest_restore_end(g, "ended while cosd did not run: status unknown");
+	guest_restore_end(g, "ended while cosd did not run: status unknown",
+			  hook_is_set(g, HOOK_POST_STOP));
 	record_put_ended(g);
 	event_say(r->d, g->name, "exit", json_pack("{s:s}", "status", "unknown"));
 	r->ended++;
-}
-
-static bool has_spec(struct daemon *d, const char *name)
-{
-	char file[80];
-
-	str_fmt(file, sizeof(file), "%s.json", name);
-	return guest_find(d, name) || faccessat(d->specs, file, F_OK, 0) == 0;
-}
-
-/* It runs, but its specification is refused now, perhaps for a broken profile. It runs on; a worker
- * that starts after that was mended adopts it. */
-static bool is_left_out(struct daemon *d, const struct keep_item *item)
-{
-	return !item->m.ended && !guest_find(d, item->m.name) && has_spec(d, item->m.name);
+	if (g->hook_due)
+		guest_wind_up(g);
 }
 
 static bool is_claimed(const struct recovery *r, const char *slot)
@@ -159,10 +197,6 @@ static bool is_claimed(const struct recovery *r, const char *slot)
 		return false;
 	list_for_each(p, &r->d->guests) {
 		if (list_entry(p, struct guest, link)->slot == (int)n)
-			return true;
-	}
-	for (unsigned i = 0; i < r->n; i++) {
-		if (r->items[i].m.slot == n && is_left_out(r->d, &r->items[i]))
 			return true;
 	}
 	return false;
@@ -186,21 +220,27 @@ static void clear_slot(struct recovery *r, const char *slot)
 	}
 }
 
+struct clearing {
+	struct recovery *r;
+	int root; /* of the hierarchy */
+};
+
+static int clear_unclaimed(const char *name, void *arg)
+{
+	const struct clearing *c = arg;
+	struct stat st;
+
+	if (fstatat(c->root, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
+	    !is_claimed(c->r, name))
+		clear_slot(c->r, name);
+	return 0;
+}
+
 static void clear_hierarchy(struct recovery *r, int root)
 {
-	int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *it = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	struct clearing c = { r, root };
 
-	if (!it) {
-		close_p(&fd);
-		return;
-	}
-	while ((e = readdir(it))) {
-		if (e->d_type == DT_DIR && e->d_name[0] != '.' && !is_claimed(r, e->d_name))
-			clear_slot(r, e->d_name);
-	}
-	closedir(it);
+	io_each_entry(root, clear_unclaimed, &c);
 }
 
 /* Kept processes that no record claims were never released: their start did not come to its end. */
@@ -209,9 +249,7 @@ static void drop_unclaimed(struct recovery *r)
 	for (unsigned i = 0; i < r->n; i++) {
 		struct keep_item *item = &r->items[i];
 
-		if (is_left_out(r->d, item)) {
-			slot_take(r->d, item->m.slot);
-		} else if (item->pidfd >= 0) {
+		if (item->pidfd >= 0) {
 			proc_signal(item->pidfd, SIGKILL);
 			keeplink_del(r->d, item->m.slot);
 			r->cleared++;
@@ -229,7 +267,7 @@ static void drop_dead_ephemerals(struct daemon *d)
 	list_for_each_safe(p, next, &d->guests) {
 		struct guest *g = list_entry(p, struct guest, link);
 
-		if (g->spec.ephemeral && g->slot < 0 && guest_delete(g, &err) < 0)
+		if (g->spec.ephemeral && guest_is_down(g) && guest_delete(g, &err) < 0)
 			log_say(LOG_ERROR, "%s: %s", g->name, err.why);
 	}
 }
@@ -242,30 +280,33 @@ static void drop_root(struct daemon *d, const char *name)
 		log_say(LOG_ERROR, "root of %s: %s", name, err.why);
 }
 
+struct orphans {
+	struct daemon *d;
+	const char *suffix;
+	void (*drop)(struct daemon *d, const char *name);
+};
+
+static int drop_orphan(const char *entry, void *arg)
+{
+	const struct orphans *o = arg;
+	const char *end = o->suffix[0] ? strstr(entry, o->suffix) : strchr(entry, '\0');
+	char name[NAME_SIZE];
+
+	if (end && str_fmt(name, sizeof(name), "%.*s", (int)(end - entry), entry) &&
+	    str_is_name(name) && !guest_find(o->d, name))
+		o->drop(o->d, name);
+	return 0;
+}
+
 /* Calls DROP for each name that DIR/PATH has something of (files: NAME + SUFFIX...) and no
- * specification names: its create or delete was cut short. One whose specification was refused
- * keeps its data. */
+ * specification names: its create or delete was cut short. */
 static void drop_orphans(struct daemon *d, int dir, const char *path, const char *suffix,
 			 void (*drop)(struct daemon *d, const char *name))
 {
-	int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *it = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	auto_close int fd = openat(dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct orphans o = { d, suffix, drop };
 
-	if (!it) {
-		close_p(&fd);
-		return;
-	}
-	while ((e = readdir(it))) {
-		char name[NAME_SIZE];
-		char *end = suffix[0] ? strstr(e->d_name, suffix) : strchr(e->d_name, '\0');
-
-		if (!end || !str_fmt(name, sizeof(name), "%.*s", (int)(end - e->d_name), e->d_name))
-			continue;
-		if (str_is_name(name) && !has_spec(d, name))
-			drop(d, name);
-	}
-	closedir(it);
+	io_each_entry(fd, drop_orphan, &o);
 }
 
 int recover(struct daemon *d, struct cos_err *err)

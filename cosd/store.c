@@ -3,7 +3,6 @@
  *   S/guests/NAME.json      specification of a guest that lasts; durable
  *   R/ephemeral/NAME.json   of one that does not
  *   R/guests/NAME.json      record: who runs as this guest, or how it ended */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "cosd/guest.h"
+#include "cosd/health.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/base/jsonx.h"
@@ -72,53 +72,62 @@ void store_drop_spec(struct guest *g)
 		fsync(spec_dir(g));
 }
 
-static void load_one(struct daemon *d, int dir, const char *file, bool ephemeral,
-		     void (*fn)(struct daemon *d, json_t *own, bool ephemeral))
+struct loading {
+	struct daemon *d;
+	int dir;
+	bool ephemeral;
+	int (*fn)(struct daemon *d, const struct stored *s, struct cos_err *err);
+	struct cos_err *err;
+};
+
+static int load_one(const struct loading *l, const char *name, const char *file)
 {
 	auto_free char *text = NULL;
 	auto_json json_t *own = NULL;
-	struct cos_err err;
-	ssize_t n = io_slurp_at(dir, file, SPEC_BYTES_MAX, &text);
+	struct cos_err why;
+	struct stored s = { .name = name, .ephemeral = l->ephemeral, .why = &why };
+	ssize_t n = io_slurp_at(l->dir, file, SPEC_BYTES_MAX, &text);
 
-	if (n < 0 || jsonx_parse(text, (size_t)n, file, &own, &err) < 0) {
-		log_say(LOG_ERROR, "specification %s cannot be read: %s", file,
-			n < 0 ? strerrorname_np((int)-n) : err.why);
-		return;
-	}
-	fn(d, own, ephemeral);
+	if (n < 0)
+		cos_fail(&why, COS_E_KERNEL, (int)-n, "read %s", file);
+	else
+		jsonx_parse(text, (size_t)n, file, &own, &why);
+	s.own = own;
+	return l->fn(l->d, &s, l->err);
 }
 
-static int each_in(struct daemon *d, int dir, bool ephemeral,
-		   void (*fn)(struct daemon *d, json_t *own, bool ephemeral))
+static int load_entry(const char *file, void *arg)
 {
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *it = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
+	const struct loading *l = arg;
+	size_t n = strlen(file);
+	char name[NAME_SIZE];
 
-	if (!it) {
-		close_p(&fd);
-		return -errno;
+	if (n > 5 && strcmp(file + n - 5, ".json") == 0) {
+		if (str_fmt(name, sizeof(name), "%.*s", (int)n - 5, file) && str_is_name(name))
+			return load_one(l, name, file);
+		log_say(LOG_ERROR, "specification %s is not named after a guest", file);
+	} else if (file[0] != '.') {
+		unlinkat(l->dir, file, 0); /* a write that a crash cut short */
 	}
-	while ((e = readdir(it))) {
-		size_t n = strlen(e->d_name);
-
-		if (n > 5 && strcmp(e->d_name + n - 5, ".json") == 0)
-			load_one(d, dir, e->d_name, ephemeral, fn);
-		else if (e->d_name[0] != '.')
-			unlinkat(dir, e->d_name, 0); /* a write that a crash cut short */
-	}
-	closedir(it);
 	return 0;
 }
 
-int store_each_spec(struct daemon *d, void (*fn)(struct daemon *d, json_t *own, bool ephemeral),
+int store_each_spec(struct daemon *d,
+		    int (*fn)(struct daemon *d, const struct stored *s, struct cos_err *err),
 		    struct cos_err *err)
 {
-	int r = each_in(d, d->specs, false, fn);
+	struct loading l = { d, d->specs, false, fn, err };
+	int r;
 
+	err->code = COS_E_NONE;
+	r = io_each_entry(l.dir, load_entry, &l);
+	l.dir = d->ephemeral;
+	l.ephemeral = true;
 	if (r == 0)
-		r = each_in(d, d->ephemeral, true, fn);
-	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "read the specifications") : 0;
+		r = io_each_entry(l.dir, load_entry, &l);
+	if (r < 0 && err->code == COS_E_NONE)
+		cos_fail(err, COS_E_KERNEL, -r, "read the specifications");
+	return r;
 }
 
 int record_put_running(struct guest *g, pid_t pid, struct cos_err *err)
@@ -130,10 +139,11 @@ int record_put_running(struct guest *g, pid_t pid, struct cos_err *err)
 	if (r == 0) {
 		uint64_t started = g->pid > 0 ? g->started_usec : clock_wall_usec();
 
-		j = json_pack("{s:i, s:s, s:i, s:i, s:I, s:I, s:b}", "version", RECORD_VERSION,
-			      "boot_id", g->d->boot_id, "slot", g->slot, "pid", (int)pid,
-			      "start_ticks", (json_int_t)ticks, "started_usec", (json_int_t)started,
-			      "stopping", g->stop_asked);
+		j = json_pack("{s:i, s:s, s:i, s:i, s:I, s:I, s:b, s:b, s:s, s:s*}", "version",
+			      RECORD_VERSION, "boot_id", g->d->boot_id, "slot", g->slot, "pid",
+			      (int)pid, "start_ticks", (json_int_t)ticks, "started_usec",
+			      (json_int_t)started, "stopping", g->stop_asked, "sick", g->sick,
+			      "reason", g->reason, "health", health_name(g));
 		r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
 	}
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the record of %s", g->name) : 0;
@@ -141,9 +151,9 @@ int record_put_running(struct guest *g, pid_t pid, struct cos_err *err)
 
 void record_put_ended(struct guest *g)
 {
-	auto_json json_t *j =
-		json_pack("{s:i, s:s, s:i, s:s}", "version", RECORD_VERSION, "boot_id",
-			  g->d->boot_id, "status", g->status, "reason", g->reason);
+	auto_json json_t *j = json_pack("{s:i, s:s, s:i, s:s, s:b}", "version", RECORD_VERSION,
+					"boot_id", g->d->boot_id, "status", g->status, "reason",
+					g->reason, "post_stop", g->hook_due);
 	int r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
 
 	if (r < 0)
@@ -162,8 +172,9 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 {
 	auto_json json_t *j = NULL;
 	char buf[RECORD_BYTES], file[80];
-	const char *boot, *reason = "";
-	int slot = 0, pid = 0, status = STATUS_NONE, stopping = 0, version;
+	const char *boot, *reason = "", *health = "";
+	int slot = 0, pid = 0, status = STATUS_NONE, version;
+	int stopping = 0, post_stop = 0, sick = 0;
 	json_int_t ticks = 0, started = 0;
 	struct cos_err err;
 	ssize_t n;
@@ -173,10 +184,11 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 	if (n < 0)
 		return (int)n;
 	if (jsonx_parse(buf, (size_t)n, file, &j, &err) < 0 ||
-	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s, s?b}", "version", &version,
-			"boot_id", &boot, "slot", &slot, "pid", &pid, "start_ticks", &ticks,
-			"started_usec", &started, "status", &status, "reason", &reason, "stopping",
-			&stopping) < 0)
+	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s, s?b, s?b, s?b, s?s}",
+			"version", &version, "boot_id", &boot, "slot", &slot, "pid", &pid,
+			"start_ticks", &ticks, "started_usec", &started, "status", &status,
+			"reason", &reason, "stopping", &stopping, "post_stop", &post_stop, "sick",
+			&sick, "health", &health) < 0)
 		return -EBADMSG;
 	if (version != RECORD_VERSION || strcmp(boot, d->boot_id) != 0)
 		return -ESTALE;
@@ -187,7 +199,13 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 		.started_usec = (uint64_t)started,
 		.status = status,
 		.stopping = stopping,
+		.post_stop = post_stop,
+		.sick = sick,
 	};
+	for (enum guest_health h = 0; h < HEALTH__N; h++) {
+		if (strcmp(health, guest_health_name[h]) == 0)
+			ret->health = h;
+	}
 	str_fmt(ret->reason, sizeof(ret->reason), "%s", reason);
 	return 0;
 }

@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "cosd/call.h"
+#include "cosd/cpus.h"
 #include "cosd/guest.h"
+#include "cosd/hits.h"
 #include "cosd/points.h"
 #include "cow-fs/mount.h"
 #include "lib/base/clock.h"
@@ -161,8 +163,11 @@ static int setup(struct daemon *d, struct cos_err *err)
 		r = cos_fail(err, COS_E_KERNEL, ENOMEM, "slots");
 	if (r == 0)
 		r = recover(d, err);
-	if (r == 0)
+	if (r == 0) {
+		cpus_share(d);
+		hits_init(d);
 		pool_init(d);
+	}
 	if (r == 0)
 		r = conns_listen(d, err);
 	if (r == 0 && (r = keeplink_watch(d)) < 0)
@@ -188,7 +193,8 @@ static void abandon_starts(struct daemon *d)
 	list_for_each_safe(p, next, &d->guests) {
 		struct guest *g = list_entry(p, struct guest, link);
 
-		if (g->state == GS_STARTING && guest_event(g, GE_STOP, &err) == 0)
+		if (g->state == GS_STARTING && guest_event(g, GE_STOP, &err) == 0 &&
+		    guest_event(g, GE_DOWN, &err) == 0)
 			guest_drop_unstarted(g);
 	}
 }
@@ -200,7 +206,8 @@ int worker_run(struct keep_args *a, int link)
 		.keeper = { .fd = link },
 		.reaper = { .fire = slot_reaper_fire },
 	};
-	struct list *const lists[] = { &d.guests, &d.rules, &d.conns, &d.jobs, &d.execs, &d.dying };
+	struct list *const lists[] = { &d.guests, &d.rules,  &d.conns, &d.jobs,
+				       &d.execs,  &d.checks, &d.dying };
 	struct cos_err err = { 0 };
 	int r;
 

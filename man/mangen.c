@@ -82,6 +82,18 @@ static const struct {
 #undef X
 };
 
+/* Of keys that are objects. */
+static const struct {
+	const char *key, *name, *dflt, *help;
+} members[] = {
+#define X(id, name, oci, help) { "hooks", name, "", help },
+	COS_HOOKS(X)
+#undef X
+#define X(key, type, member, lo, hi, dflt, help) { "health", key, dflt, help },
+		COS_HEALTH_KEYS(X)
+#undef X
+};
+
 static const struct {
 	const char *name, *help;
 } states[] = {
@@ -292,6 +304,26 @@ static int print_keys(const char *arg)
 	return 0;
 }
 
+static int print_members(const char *key)
+{
+	int r = 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++) {
+		if (strcmp(members[i].key, key) != 0)
+			continue;
+		r = 0;
+		put_bold(members[i].name);
+		printf("\n\t");
+		put(members[i].help);
+		if (members[i].dflt[0])
+			printf(" Default: %s.", members[i].dflt);
+		printf("\n\n");
+	}
+	if (r)
+		fprintf(stderr, "mangen: no key %s has members\n", key);
+	return r;
+}
+
 static int print_errors(const char *arg)
 {
 	(void)arg;
@@ -378,7 +410,7 @@ static const struct {
 	{ "rlimits", print_rlimits, false },   { "keys", print_keys, false },
 	{ "errors", print_errors, false },     { "states", print_states, false },
 	{ "conf", print_conf, false },         { "methods", print_methods, false },
-	{ "features", print_features, false },
+	{ "features", print_features, false }, { "members", print_members, true },
 };
 
 /* LINE is "@@WORD" or "@@WORD ARGUMENT" without its newline. */
@@ -503,6 +535,8 @@ static void tsv_model(void)
 	for (unsigned i = 0; i < n_spec_keys; i++)
 		printf("key\t%s\t%s\t%s\n", spec_keys[i].name, whens[spec_keys[i].when],
 		       clis[spec_keys[i].cli]);
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+		printf("member\t%s\t%s\n", members[i].key, members[i].name);
 	for (size_t i = 0; i < ARRAY_SIZE(states); i++)
 		printf("state\t%s\n", states[i].name);
 	for (int c = COS_E_NONE + 1; c < COS_E__N; c++)

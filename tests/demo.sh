@@ -161,7 +161,7 @@ say "They stop as they are asked to: a signal, a while to end, then the kill."
 run cosctl stop --all --timeout 2
 must_be "guests that run" "$(cosctl list -o name --filter state=running | wc -l)" 0 0
 run cosctl delete --all
-must_be "control groups that are left" "$(find /sys/fs/cgroup -path "*/cos/$instance/guests/*" -type d | wc -l)" 0 0
+must_be "control groups that are left" "$(find /sys/fs/cgroup -path "*/cos.$instance/*" -type d | wc -l)" 0 0
 
 say "Done: a daemon, a template, 23 guests that were made, started, limited, metered, stopped and deleted."
 say "Where to go on: README.md, and 'man -l build/obj/man/cosctl.1'."

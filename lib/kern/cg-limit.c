@@ -49,8 +49,7 @@ static int is_bfq(int disk, const char *dev, void *to)
 
 	(void)dev;
 	(void)to;
-	return io_read_at(disk, "queue/scheduler", text, sizeof(text)) > 0 &&
-	       strstr(text, "[bfq]");
+	return io_read_at(disk, "queue/scheduler", text, sizeof(text)) > 0 && strstr(text, "[bfq]");
 }
 
 static bool has_io_cost(const struct cg_topo *t)
@@ -58,9 +57,8 @@ static bool has_io_cost(const struct cg_topo *t)
 	int h = t->where[CTL_IO];
 	char text[4096];
 
-	/* the mount's own group is three above the guests' */
 	return t->h[h].version == CG_V2 &&
-	       io_read_at(t->h[h].root, "../../../io.cost.qos", text, sizeof(text)) > 0 &&
+	       io_read_at(t->h[h].root, "../io.cost.qos", text, sizeof(text)) > 0 &&
 	       strstr(text, "enable=1");
 }
 
@@ -155,9 +153,13 @@ static int write_text(const struct change *c, const struct knob *k, const char *
 				 text, k->file),
 			"the guest uses more than that now: stop it first, or choose more");
 	if (r < 0)
-		return cos_fail(c->err, COS_E_KERNEL, -r, "%s: write \"%s\" to %s/.../%s", name,
-				text, c->t->h[h].path, k->file);
-	return 0;
+		cos_fail(c->err, COS_E_KERNEL, -r, "%s: write \"%s\" to %s/.../%s", name, text,
+			 c->t->h[h].path, k->file);
+	if (r == -EINVAL || r == -EACCES)
+		cos_advise(c->err, r,
+			   "a group above the guests' allows less: see the same file in %s",
+			   c->t->h[h].path);
+	return r < 0 ? r : 0;
 }
 
 struct disk_write {
@@ -258,14 +260,14 @@ static int check_memory(const struct cg_topo *t, const struct cg_guest *g, const
 	used = firm_memory(t, g);
 	if (used <= l->v[LIMIT_MEMORY_MAX])
 		return 0;
-	return cos_advise(err,
-			  cos_fail(err, COS_E_ADMISSION, 0,
-				   "memory.max=%.40s: the guest holds %" PRIu64
-				   " bytes that are no page cache",
-				   limit_print(LIMIT_MEMORY_MAX, l->v[LIMIT_MEMORY_MAX], want),
-				   used),
-			  "choose more, or --force: the kernel then swaps, or ends processes of the "
-			  "guest");
+	return cos_advise(
+		err,
+		cos_fail(err, COS_E_ADMISSION, 0,
+			 "memory.max=%.40s: the guest holds %" PRIu64
+			 " bytes that are no page cache",
+			 limit_print(LIMIT_MEMORY_MAX, l->v[LIMIT_MEMORY_MAX], want), used),
+		"choose more, or --force: the kernel then swaps, or ends processes of the "
+		"guest");
 }
 
 static int check(const struct cg_topo *t, const struct cg_guest *g, const struct limits *l,
@@ -276,11 +278,10 @@ static int check(const struct cg_topo *t, const struct cg_guest *g, const struct
 
 		if (l->set[id] && l->v[id] != limit_defs[id].kernel && l->v[id] != old->v[id] &&
 		    !cg_can(t, id, l->v[id], why))
-			return cos_advise(
-				err,
-				cos_fail(err, COS_E_UNSUPPORTED, 0, "%s: %s", limit_defs[id].name,
-					 why),
-				"'cosctl doctor' lists what this host cannot enforce");
+			return cos_advise(err,
+					  cos_fail(err, COS_E_UNSUPPORTED, 0, "%s: %s",
+						   limit_defs[id].name, why),
+					  "'cosctl doctor' lists what this host cannot enforce");
 	}
 	if (!force) {
 		int r = check_memory(t, g, l, old, err);
@@ -324,13 +325,20 @@ int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct lim
 	return r;
 }
 
-int cg_share_cpus(const struct cg_topo *t, const struct cg_guest *g)
+int cg_share_cpus(const struct cg_topo *t, const char *slot)
 {
-	int h = t->where[CTL_CPUSET];
+	char path[64], now[4096];
+	int h = t->where[CTL_CPUSET], r;
 
-	return h < 0 ? 0
-		     : io_write_at(g->dir[h], "cpuset.cpus", t->shared_cpus,
-				   strlen(t->shared_cpus));
+	if (h < 0 || !str_fmt(path, sizeof(path), "%s/cpuset.cpus", slot) ||
+	    io_read_at(t->h[h].root, path, now, sizeof(now)) < 0)
+		return 0;
+	now[strcspn(now, "\n")] = '\0';
+	/* v2 leaves it empty until somebody writes: then it has what the groups above have */
+	if (strcmp(now[0] ? now : t->cpus, t->shared_cpus) == 0)
+		return 0;
+	r = io_write_at(t->h[h].root, path, t->shared_cpus, strlen(t->shared_cpus));
+	return r == -ENODEV ? 0 : r;
 }
 
 /* --- guarantees of memory --- */
@@ -352,17 +360,19 @@ bool cg_has_reserve(const struct cg_topo *t, const char *slot)
 	return h >= 0 && t->h[h].version == CG_V2 && reserve_of(t->h[h].root, slot) > 0;
 }
 
-static void sum_group(int dir)
+void cg_sum_reserves(const struct cg_topo *t)
 {
+	int h = t->where[CTL_MEMORY], dir;
 	uint64_t sum = 0;
 	struct dirent *e;
 	DIR *d;
 
-	if (dir < 0)
+	if (h < 0 || t->h[h].version != CG_V2)
 		return;
-	d = fdopendir(dir); /* takes it */
+	dir = openat(t->h[h].root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = dir < 0 ? NULL : fdopendir(dir); /* takes it */
 	if (!d) {
-		close(dir);
+		close_p(&dir);
 		return;
 	}
 	while ((e = readdir(d))) {
@@ -371,15 +381,4 @@ static void sum_group(int dir)
 	}
 	io_writef_at(dirfd(d), "memory.min", "%" PRIu64, sum);
 	closedir(d);
-}
-
-void cg_sum_reserves(const struct cg_topo *t)
-{
-	static const char *const groups[] = { ".", "..", "../.." }; /* guests, INSTANCE, cos */
-	int h = t->where[CTL_MEMORY];
-
-	if (h < 0 || t->h[h].version != CG_V2)
-		return;
-	for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
-		sum_group(openat(t->h[h].root, groups[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }

@@ -30,6 +30,25 @@ static uint64_t number(int dir, const char *file, const char *key)
 	return key ? cg_flat_value(text, key) : strtoull(text, NULL, 10);
 }
 
+/* Before Linux 6.11 v2 counted a refused fork in the group of the process that forked, not in the
+ * one with the limit. What a guest's own groups below count then is not seen. */
+static uint64_t refused_forks(int dir, const char *slot)
+{
+	static const char *const groups[] = { "payload", "exec" };
+	uint64_t sum = LIMIT_MAX;
+
+	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
+		char path[120];
+		uint64_t v;
+
+		str_fmt(path, sizeof(path), "%s/%s/pids.events", slot, groups[i]);
+		v = number(dir, path, "max");
+		if (v != LIMIT_MAX)
+			sum = sum == LIMIT_MAX ? v : sum + v;
+	}
+	return sum;
+}
+
 bool cg_stand(const struct cg_topo *t, const struct cg_guest *g, enum limit_id id,
 	      struct cg_stand *ret)
 {
@@ -44,6 +63,8 @@ bool cg_stand(const struct cg_topo *t, const struct cg_guest *g, enum limit_id i
 		.most = number(dir, c->most, NULL),
 		.hits = number(dir, c->hits, c->hits_key),
 	};
+	if (id == LIMIT_PIDS_MAX && ret->hits == LIMIT_MAX)
+		ret->hits = refused_forks(dir, ".");
 	return true;
 }
 
@@ -52,10 +73,14 @@ bool cg_told(const struct cg_topo *t, const char *slot, enum limit_id id, uint64
 	const struct counter *c = counter_of(t, id);
 	char path[120];
 	uint64_t v;
+	int root;
 
 	if (!c || !c->told || !str_fmt(path, sizeof(path), "%s/%s", slot, c->told))
 		return false;
-	v = number(t->h[t->where[limit_defs[id].ctl]].root, path, c->told_key);
+	root = t->h[t->where[limit_defs[id].ctl]].root;
+	v = number(root, path, c->told_key);
+	if (id == LIMIT_PIDS_MAX && v == LIMIT_MAX)
+		v = refused_forks(root, slot);
 	if (v == LIMIT_MAX)
 		return false;
 	*ret = v;

@@ -15,6 +15,8 @@
 #include "lib/base/str.h"
 #include "lib/kern/cg.h"
 
+#define GROUP_NAME_SIZE 80
+
 static bool has_word(const char *text, const char *word)
 {
 	size_t len = strlen(word);
@@ -67,41 +69,40 @@ static int fill_cpuset(int parent, int dir)
 	return io_write_at(dir, "cgroup.clone_children", "1", 1);
 }
 
-/* MOUNT/cos/INSTANCE/guests, made if missing. Not below a group that systemd delegates to
+/* "cos.INSTANCE" */
+static void group_name(const char *instance, char name[static GROUP_NAME_SIZE])
+{
+	str_fmt(name, GROUP_NAME_SIZE, "cos.%s", instance);
+}
+
+/* MOUNT/cos.INSTANCE, made if missing. One level, because each costs the scheduler at every switch
+ * and the memory controller at every charge. Not below a group that systemd delegates to
  * cosd.service: on v2 it could not start the service again while guests' groups have controllers
  * there. */
 static int open_hier(const char *mount, const char *instance, enum cg_version version,
 		     struct cg_hier *h, struct cos_err *err)
 {
-	const char *parts[] = { "cos", instance, "guests" };
-	auto_close int fd = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	size_t n;
+	auto_close int top = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC), root = -1;
+	char name[GROUP_NAME_SIZE];
 	int r;
 
-	if (fd < 0)
+	if (top < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "open %s", mount);
-	str_fmt(h->path, sizeof(h->path), "%s", mount);
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-		int next;
-
-		if (version == CG_V2)
-			enable_v2(fd);
-		n = strlen(h->path);
-		str_fmt(h->path + n, sizeof(h->path) - n, "/%s", parts[i]);
-		next = io_dir_at(fd, parts[i], 0755);
-		if (next < 0)
-			return cos_fail(err, COS_E_KERNEL, -next, "mkdir %s", h->path);
-		r = version == CG_V1 ? fill_cpuset(fd, next) : 0;
-		close(fd);
-		fd = next;
-		if (r < 0)
-			return cos_fail(err, COS_E_KERNEL, -r, "give %s CPUs and memory nodes",
-					h->path);
-	}
+	group_name(instance, name);
+	str_fmt(h->path, sizeof(h->path), "%s/%s", mount, name);
 	if (version == CG_V2)
-		h->has = enable_v2(fd) | 1U << CTL_DEVICES | 1U << CTL_CPUACCT | 1U << CTL_FREEZER;
+		enable_v2(top);
+	root = io_dir_at(top, name, 0755);
+	if (root < 0)
+		return cos_fail(err, COS_E_KERNEL, -root, "mkdir %s", h->path);
+	r = version == CG_V1 ? fill_cpuset(top, root) : 0;
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "give %s CPUs and memory nodes", h->path);
+	if (version == CG_V2)
+		h->has =
+			enable_v2(root) | 1U << CTL_DEVICES | 1U << CTL_CPUACCT | 1U << CTL_FREEZER;
 	h->version = version;
-	h->root = take_fd(fd);
+	h->root = take_fd(root);
 	return 0;
 }
 
@@ -241,16 +242,12 @@ int cg_topo_open(const char *instance, struct cg_topo *ret, struct cos_err *err)
 
 static void remove_empty(int root, const char *instance)
 {
-	auto_close int inst = openat(root, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	auto_close int cos = inst < 0 ? -1 : openat(inst, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	auto_close int top = cos < 0 ? -1 : openat(cos, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_close int top = openat(root, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char name[GROUP_NAME_SIZE];
 
-	if (top < 0)
-		return;
-	if (unlinkat(inst, "guests", AT_REMOVEDIR) == 0 &&
-	    unlinkat(cos, instance, AT_REMOVEDIR) == 0)
-		unlinkat(top, "cos",
-			 AT_REMOVEDIR); /* stays while another instance has its own there */
+	group_name(instance, name);
+	if (top >= 0)
+		unlinkat(top, name, AT_REMOVEDIR);
 }
 
 void cg_topo_close(struct cg_topo *t, const char *instance, bool remove)

@@ -2,7 +2,7 @@
  * use
  *
  * On every host each hierarchy is v1 or v2 by itself. Guests live below
- *   MOUNT/cos/INSTANCE/guests/SLOT
+ *   MOUNT/cos.INSTANCE/SLOT
  * On v2 the slot carries the limits; payload/ below it is the guest's own and delegated, exec/
  * takes commands that come from outside. On v1 the slot is all, and nothing is delegated. */
 #pragma once
@@ -44,10 +44,10 @@ struct cg_guest {
 		.dir = { [0 ... CG_HIER_MAX - 1] = -1 }, .payload = -1                             \
 	}
 
-/* Finds the hierarchies (libcgroup, and the v2 mount) and makes cos/INSTANCE/guests in each. Fails
+/* Finds the hierarchies (libcgroup, and the v2 mount) and makes cos.INSTANCE in each. Fails
  * with Unsupported when cpu, memory or pids is nowhere. About 1 ms. */
 int cg_topo_open(const char *instance, struct cg_topo *ret, struct cos_err *err);
-/* Closes; with REMOVE also removes cos/INSTANCE where it is empty. */
+/* Closes; with REMOVE also removes cos.INSTANCE where it is empty. */
 void cg_topo_close(struct cg_topo *t, const char *instance, bool remove);
 
 /* Makes the slot's directories, delegated to host uid and gid OWNER where v2 allows. On failure
@@ -66,8 +66,10 @@ int cg_remove(const struct cg_topo *t, const char *slot);
  * Lowering memory.max reclaims first: it takes as long as that does. */
 int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct limits *l,
 	     const struct limits *old, bool force, struct cos_err *err);
-/* Writes the CPUs of a guest that names none, after shared_cpus has changed. */
-int cg_share_cpus(const struct cg_topo *t, const struct cg_guest *g);
+/* Gives the slot, whose guest names no CPUs, those of shared_cpus. 0 also when there is no such
+ * slot.
+ */
+int cg_share_cpus(const struct cg_topo *t, const char *slot);
 /* Whether this host enforces row ID at value V; if not, WHY says what is missing. */
 bool cg_can(const struct cg_topo *t, enum limit_id id, uint64_t v, char why[static CG_WHY_SIZE]);
 /* The CPUs that are online and allowed to guests. */

@@ -169,7 +169,8 @@ static int attach_all(struct setup *s, struct cos_err *err)
 	return r;
 }
 
-/* An empty directory for each path: before Linux 6.15 a mount is copied only when it is attached. */
+/* An empty directory for each path: before Linux 6.15 a mount is copied only when it is attached.
+ */
 static int copy_empty(int empty)
 {
 	int mnt = mnt_clone(empty, "", false);
@@ -486,7 +487,7 @@ int child_helper(struct launch *l, int sock)
 			cos_fail(&err, COS_E_KERNEL, -r, "enter the control groups");
 	}
 	pid = r < 0 ? r
-		    : child_clone_sibling(l->netns >= 0 ? GUEST_NS & ~CLONE_NEWNET : GUEST_NS,
+		    : child_clone_sibling(l->netns >= 0 ? GUEST_NS & ~CLONE_NEWNET : GUEST_NS, NULL,
 					  &pidfd, &err);
 	if (pid == 0)
 		return guest_main(l, sock);

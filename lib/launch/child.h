@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "lib/base/err.h"
@@ -24,8 +25,21 @@ struct spec;
 int child_helper(struct launch *l, int sock);
 int exec_helper(struct launch_exec *x, int sock);
 
-/* clone3() as a child of the caller's parent; returns the pid and its pidfd, 0 in the child. */
-pid_t child_clone_sibling(unsigned long long ns, int *ret_pidfd, struct cos_err *err);
+/* clone3() as a child of the caller's parent; returns the pid and its pidfd, 0 in the child. The
+ * kernel writes the pid to *BORN, if that is not NULL, before anything can end the caller. */
+pid_t child_clone_sibling(unsigned long long ns, pid_t *born, int *ret_pidfd, struct cos_err *err);
+/* Who makes a user namespace owns it, and what the kernel counts for each user of the host (inotify
+ * instances, namespaces, pending signals) is counted for its owner. The host's root as the owner of
+ * all would let one guest use up what all others and the host have: the owner is the host's id of
+ * the guest's root. */
+struct clone_args;
+/* clone3() as OWNER; returns a negative errno. */
+pid_t child_clone_user(struct clone_args *ca, uint32_t owner);
+/* The process's effective id becomes OWNER, who has all capabilities in what he owns, also those
+ * that the host's root lacks; what root holds elsewhere stays. On failure, too, child_be_root() is
+ * to follow. Leaves. */
+int child_be(uint32_t owner);
+void child_be_root(void);
 /* Brings up lo. */
 int child_raise_loopback(struct cos_err *err);
 /* Becomes root of the user namespace it is in. */

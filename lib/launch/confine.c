@@ -25,12 +25,13 @@
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-pid_t child_clone_sibling(unsigned long long ns, int *ret_pidfd, struct cos_err *err)
+pid_t child_clone_sibling(unsigned long long ns, pid_t *born, int *ret_pidfd, struct cos_err *err)
 {
 	int pidfd = -1;
 	struct clone_args ca = {
-		.flags = ns | CLONE_PIDFD | CLONE_PARENT,
+		.flags = ns | CLONE_PIDFD | CLONE_PARENT | (born ? CLONE_PARENT_SETTID : 0),
 		.pidfd = (uintptr_t)&pidfd,
+		.parent_tid = (uintptr_t)born,
 	};
 	pid_t pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
 

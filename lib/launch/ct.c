@@ -1,6 +1,7 @@
 /* lib/launch/ct.c - the start steps of a container, in order */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
@@ -25,8 +26,6 @@
 #include "lib/launch/child.h"
 #include "lib/launch/guest.h"
 #include "lib/launch/msg.h"
-
-#define PREPARE_MSEC 5000
 
 static bool is_readable(int fd)
 {
@@ -73,6 +72,34 @@ static void cgroup_undo(struct launch *l)
 	cg_remove(&l->host->topo, l->slot);
 }
 
+/* namespaces: only for a guest with binds, and when no prepared ones were there. Binds are locked
+ * for the guest by being copied with a mount namespace that a helper of the host made; for that the
+ * user namespace has to be there first. */
+static int namespaces_make(struct launch *l, struct cos_err *err)
+{
+	int r;
+
+	if (l->prep.pid == 0) {
+		if (!l->spec->userns || !l->spec->n_binds || l->netns >= 0)
+			return 0;
+		r = launch_prepare(l->id_base, &l->prep, err);
+		if (r < 0)
+			return r;
+		l->sync = take_fd(l->prep.sync);
+	}
+	if (!is_readable(l->sync))
+		return LAUNCH_WAIT;
+	if (l->ops->unwatch)
+		l->ops->unwatch(l);
+	l->prep.sync = take_fd(l->sync);
+	return launch_prepare_finish(&l->prep, &l->userns, &l->netns, err);
+}
+
+static void namespaces_undo(struct launch *l)
+{
+	launch_prepare_abort(&l->prep);
+}
+
 /* The source is opened once and checked; what is mounted is what was opened, whatever the path
  * leads to later. */
 static int clone_bind(const struct launch *l, const struct spec_bind *b, struct cos_err *err)
@@ -106,31 +133,10 @@ static int clone_bind(const struct launch *l, const struct spec_bind *b, struct 
 	return take_fd(mnt);
 }
 
-/* Binds are locked for the guest by being copied with a mount namespace that a helper of the host
- * made; for that the user namespace has to be there first. Waits some milliseconds for it; the pool
- * of prepared ones makes that rare. */
-static int prepare_now(struct launch *l, struct cos_err *err)
-{
-	struct launch_prep prep;
-	struct pollfd p = { .events = POLLIN };
-	int r = launch_prepare(l->id_base, &prep, err);
-
-	if (r < 0)
-		return r;
-	p.fd = prep.sync;
-	if (poll(&p, 1, PREPARE_MSEC) <= 0) {
-		launch_prepare_abort(&prep);
-		return cos_fail(err, COS_E_TIMEOUT, 0, "no namespaces within %d ms", PREPARE_MSEC);
-	}
-	return launch_prepare_finish(&prep, &l->userns, &l->netns, err);
-}
-
 static int clone_binds(struct launch *l, struct cos_err *err)
 {
 	int r = 0;
 
-	if (l->spec->userns && l->spec->n_binds && l->netns < 0)
-		r = prepare_now(l, err);
 	for (unsigned i = 0; i < l->spec->n_binds && r == 0; i++) {
 		l->binds[i] = clone_bind(l, &l->spec->binds[i], err);
 		r = l->binds[i] < 0 ? l->binds[i] : 0;
@@ -157,17 +163,15 @@ static int userns_make(struct launch *l, struct cos_err *err)
 		ca.flags |= CLONE_NEWUSER;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
-	l->helper = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
-	if (l->helper == 0)
+	r = child_clone_user(&ca, ca.flags & CLONE_NEWUSER ? l->id_base : 0);
+	if (r == 0)
 		_exit(child_helper(l, sv[1]));
-	r = errno;
 	close(sv[1]);
 	l->sync = sv[0];
 	close_inherited(l);
-	if (l->helper < 0) {
-		l->helper = 0;
-		return cos_fail(err, COS_E_KERNEL, r, "clone3");
-	}
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "clone3");
+	l->helper = r;
 	if (prepared)
 		return 0;
 	if (l->spec->userns) {
@@ -193,15 +197,33 @@ static void userns_undo(struct launch *l)
 	close_p(&l->sync);
 }
 
+static bool may_open(const struct dev_rules *rules, unsigned major_no, unsigned minor_no)
+{
+	for (size_t i = 0; i < rules->n; i++) {
+		const struct dev_rule *r = &rules->r[i];
+
+		if (r->type == 'c' && (r->access & BPF_DEVCG_ACC_READ) &&
+		    (r->major == DEV_ANY || r->major == major_no) &&
+		    (r->minor == DEV_ANY || r->minor == minor_no))
+			return true;
+	}
+	return false;
+}
+
 /* The guest's /dev is a tmpfs of the host whose root belongs to the guest's root: device nodes work
- * in it, and what may be opened is the device allow-list's matter. */
+ * in it, and what may be opened is the device allow-list's matter. What that list has to allow
+ * beyond the default one has a node only then. */
 static int make_dev(const struct launch *l, struct cos_err *err)
 {
 	static const struct {
 		const char *name;
 		unsigned minor_no, major_no;
-	} nodes[] = { { "null", 3, 1 },   { "zero", 5, 1 },    { "full", 7, 1 },
-		      { "random", 8, 1 }, { "urandom", 9, 1 }, { "tty", 0, 5 } };
+		bool asked;
+	} nodes[] = {
+		{ "null", 3, 1, false },   { "zero", 5, 1, false },    { "full", 7, 1, false },
+		{ "random", 8, 1, false }, { "urandom", 9, 1, false }, { "tty", 0, 5, false },
+		{ "fuse", 229, 10, true },
+	};
 	static const char *const links[][2] = {
 		{ "/proc/self/fd", "fd" },       { "/proc/self/fd/0", "stdin" },
 		{ "/proc/self/fd/1", "stdout" }, { "/proc/self/fd/2", "stderr" },
@@ -219,12 +241,16 @@ static int make_dev(const struct launch *l, struct cos_err *err)
 	mnt = mnt_new_tell("tmpfs", opts, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, err);
 	if (mnt < 0)
 		return mnt;
-	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+		if (nodes[i].asked &&
+		    !may_open(&l->rules->devices, nodes[i].major_no, nodes[i].minor_no))
+			continue;
 		good = good &&
 		       mknodat(mnt, nodes[i].name, S_IFCHR | 0666,
 			       makedev(nodes[i].major_no, nodes[i].minor_no)) == 0 &&
 		       fchmodat(mnt, nodes[i].name, 0666, 0) == 0 &&
 		       fchownat(mnt, nodes[i].name, id, id, AT_SYMLINK_NOFOLLOW) == 0;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++)
 		good = good && mkdirat(mnt, dirs[i], 0755) == 0 &&
 		       fchownat(mnt, dirs[i], id, id, AT_SYMLINK_NOFOLLOW) == 0;
@@ -311,7 +337,14 @@ static int prepare_wait(struct launch *l, struct cos_err *err)
 /* limits of the process itself, set from outside: the guest's root may lower but not raise them */
 static int rlimits_set(struct launch *l, struct cos_err *err)
 {
-	return child_rlimits(l->pid, l->spec, l->host, err);
+	int r = l->spec->userns ? child_be(l->id_base) : 0;
+
+	if (r < 0)
+		cos_fail(err, COS_E_KERNEL, -r, "become id %u", l->id_base);
+	else
+		r = child_rlimits(l->pid, l->spec, l->host, err);
+	child_be_root();
+	return r;
 }
 
 static int record(struct launch *l, struct cos_err *err)
@@ -335,11 +368,17 @@ static int exec_wait(struct launch *l, struct cos_err *err)
 }
 
 static const struct step steps[] = {
-	{ "cgroup", cgroup_make, cgroup_undo }, { "userns", userns_make, userns_undo },
-	{ "root", root_mount, root_unmount },   { "birth", birth_wait, birth_undo },
-	{ "handover", handover, NULL },         { "prepare", prepare_wait, NULL },
-	{ "rlimits", rlimits_set, NULL },       { "record", record, NULL },
-	{ "release", release, NULL },           { "exec", exec_wait, NULL },
+	{ "cgroup", cgroup_make, cgroup_undo },
+	{ "namespaces", namespaces_make, namespaces_undo },
+	{ "userns", userns_make, userns_undo },
+	{ "root", root_mount, root_unmount },
+	{ "birth", birth_wait, birth_undo },
+	{ "handover", handover, NULL },
+	{ "prepare", prepare_wait, NULL },
+	{ "rlimits", rlimits_set, NULL },
+	{ "record", record, NULL },
+	{ "release", release, NULL },
+	{ "exec", exec_wait, NULL },
 };
 
 const struct guest_type container_type = { "container", steps, ARRAY_SIZE(steps) };

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -142,7 +143,8 @@ int exec_helper(struct launch_exec *x, int sock)
 	proc_close_but(keep, ARRAY_SIZE(keep));
 	if (r == 0)
 		r = join(x, &err);
-	pid = r < 0 ? r : child_clone_sibling(0, &pidfd, &err);
+	*x->born = 0; /* the page is there when the kernel writes to it */
+	pid = r < 0 ? r : child_clone_sibling(0, x->born, &pidfd, &err);
 	if (pid == 0)
 		return command_main(x, sock);
 	if (pid < 0)
@@ -155,32 +157,41 @@ int exec_helper(struct launch_exec *x, int sock)
 int launch_exec_start(struct launch_exec *x, struct cos_err *err)
 {
 	auto_close int group = cg_exec_dir(&x->host->topo, x->cg, err);
+	int sv[2], helper = -1;
 	struct clone_args ca = {
-		.flags = group >= 0 ? CLONE_INTO_CGROUP : 0,
+		.flags = CLONE_PIDFD | (group >= 0 ? CLONE_INTO_CGROUP : 0),
+		.pidfd = (uintptr_t)&helper,
 		.exit_signal = SIGCHLD,
 		.cgroup = group >= 0 ? (uint64_t)group : 0,
 	};
-	int sv[2];
+	pid_t pid;
 
-	x->sync = x->pidfd = x->master = -1;
-	x->helper = x->pid = 0;
+	x->sync = x->pidfd = x->master = x->helper = -1;
+	x->pid = 0;
+	x->born = NULL;
 	x->tty_checked = false;
 	if (group < 0 && x->host->topo.v2 >= 0)
 		return group;
+	x->born = mmap(NULL, sizeof(*x->born), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
+	if (x->born == MAP_FAILED) {
+		x->born = NULL;
+		return cos_fail(err, COS_E_KERNEL, errno, "share a page with the helper");
+	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
-	x->helper = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
-	if (x->helper == 0)
+	pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
+	if (pid == 0)
 		_exit(exec_helper(x, sv[1]));
 	close(sv[1]);
-	x->sync = sv[0];
-	if (x->helper < 0) {
+	if (pid < 0) {
 		int no = errno;
 
-		x->helper = 0;
-		close_p(&x->sync);
+		close(sv[0]);
 		return cos_fail(err, COS_E_KERNEL, no, "clone3");
 	}
+	x->sync = sv[0];
+	x->helper = helper;
 	return 0;
 }
 
@@ -204,11 +215,14 @@ static int check_master(int fd, struct cos_err *err)
 static int take_born(struct launch_exec *x, struct cos_err *err)
 {
 	int r = msg_take_born(x->sync, &x->pid, &x->pidfd, err);
+	siginfo_t si;
 
+	/* It is known, or it was reaped already: then its number is soon another's. */
+	if (r == 0 || waitid(P_PID, (id_t)*x->born, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+		*x->born = 0;
 	if (r < 0)
 		return r;
-	msg_end_child(x->helper);
-	x->helper = 0;
+	proc_signal(x->helper, SIGKILL); /* has no more to do */
 	r = msg_send(x->sync, MSG_RELEASE, 0, NULL, 0);
 	return r < 0 ? cos_fail(err, COS_E_INTERNAL, -r, "the command's process died")
 		     : LAUNCH_WAIT;
@@ -248,12 +262,28 @@ int launch_exec_continue(struct launch_exec *x, struct cos_err *err)
 
 void launch_exec_abort(struct launch_exec *x)
 {
-	if (x->helper > 0)
-		msg_end_helper(x->sync, x->helper);
-	x->helper = 0;
-	close_p(&x->sync);
+	if (x->helper >= 0)
+		proc_signal(x->helper, SIGKILL);
 	if (x->pidfd >= 0)
-		proc_kill_wait(x->pidfd);
-	close_p(&x->pidfd);
-	close_p(&x->master);
+		proc_signal(x->pidfd, SIGKILL);
+}
+
+/* Unreaped it would keep the guest's first process from ending. */
+bool launch_exec_orphan(struct launch_exec *x)
+{
+	pid_t pid = x->born ? *x->born : 0;
+
+	if (pid <= 0)
+		return false;
+	*x->born = 0;
+	x->pid = pid;
+	x->pidfd = proc_pidfd(pid);
+	return x->pidfd >= 0 && proc_signal(x->pidfd, SIGKILL) == 0;
+}
+
+void launch_exec_done(struct launch_exec *x)
+{
+	if (x->born)
+		munmap(x->born, sizeof(*x->born));
+	x->born = NULL;
 }

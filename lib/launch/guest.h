@@ -43,12 +43,21 @@ struct launch_rules {
 
 struct launch;
 
+/* Namespaces in the making; PID 0: none. */
+struct launch_prep {
+	pid_t pid;
+	int sync;
+};
+
 struct launch_ops {
 	/* STEP is done; for histograms and events. */
 	void (*step_done)(struct launch *l, const char *step, uint64_t usec);
 	/* The child is complete and waits: write down who it is. It runs only after this returned
 	 * 0. */
 	int (*record)(struct launch *l, struct cos_err *err);
+	/* In the midst of a start launch.sync is about to be closed: do not watch it any more. The
+	 * next LAUNCH_WAIT means another one. May be NULL. */
+	void (*unwatch)(struct launch *l);
 	/* Kill point for tests: called before and after each step with its name. */
 	void (*point)(const char *step, bool after);
 };
@@ -72,6 +81,7 @@ struct launch {
 	char *resolv; /* text for the guest's /etc/resolv.conf, or NULL */
 	int sync, root_mnt, dev_mnt;
 	int userns, netns; /* set by the caller: prepared ones, taken */
+	struct launch_prep prep;
 	int binds[SPEC_BINDS_MAX];
 	int tasks[CG_HIER_MAX + 1];
 	pid_t helper; /* makes the namespaces and is gone before the guest runs; 0: none */
@@ -109,12 +119,13 @@ void launch_undo(struct launch *l);
 /* Forgets what a finished start needs no more; the caller keeps cg, pid, pidfd and console. */
 void launch_finish(struct launch *l);
 
+/* Asks the first process of a running guest to end in order: by stop_signal, if it was given, else
+ * by what its program is known to take. -EAGAIN: an init that starts does not take it yet; again
+ * soon. -ESRCH: it is gone. Leaf. */
+int launch_stop(const struct spec *s, pid_t pid, int pidfd);
+
 /* Namespaces that are made before a guest is started, on ids ID_BASE..; when sync is readable
  * launch_prepare_finish() gives their descriptors to the caller. Nothing is left by a failure. */
-struct launch_prep {
-	pid_t pid;
-	int sync;
-};
 int launch_prepare(uint32_t id_base, struct launch_prep *ret, struct cos_err *err);
 int launch_prepare_finish(struct launch_prep *p, int *ret_userns, int *ret_netns,
 			  struct cos_err *err);
@@ -142,14 +153,24 @@ struct launch_exec {
 	unsigned short rows, cols;
 
 	int sync, pidfd, master; /* MASTER: of the command's terminal, once it was checked */
+	int helper;              /* pidfd of who makes the command's process; -1: none */
 	bool tty_checked;
-	pid_t helper, pid;
+	pid_t pid;
+	pid_t *born; /* shared with the helper */
 };
 
 /* Starts; then call launch_exec_continue() whenever sync is readable until it returns 0 (the
- * command was executed) or fails: then stop watching sync and call launch_exec_abort(). */
+ * command was executed) or fails: then stop watching sync and close it. The caller reaps helper and
+ * pidfd when they end: with the guest both may be frozen or short of CPU time, so nobody may wait
+ * for them. */
 int launch_exec_start(struct launch_exec *x, struct cos_err *err);
 int launch_exec_continue(struct launch_exec *x, struct cos_err *err);
+/* Gives up at any time: kills helper and command, which are still to be reaped. */
 void launch_exec_abort(struct launch_exec *x);
+/* When a command is over and the helper was reaped: whether that one had no time to tell of the
+ * process that it made. If so, pidfd is that process, killed and to be reaped. */
+bool launch_exec_orphan(struct launch_exec *x);
+/* Frees what the engine holds beside descriptors. */
+void launch_exec_done(struct launch_exec *x);
 /* Whether FD, which a guest had in its hands, is the master of a terminal. Leaf. */
 bool launch_is_terminal(int fd);

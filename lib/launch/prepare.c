@@ -7,12 +7,14 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/base/own.h"
+#include "lib/kern/cap.h"
 #include "lib/kern/proc.h"
 #include "lib/launch/child.h"
 #include "lib/launch/guest.h"
@@ -38,8 +40,36 @@ static int prepare_child(int sock)
 		msg_fail(sock, &err);
 		return 1;
 	}
-	msg_send(sock, MSG_READY, 0, NULL, 0);
+	if (msg_send(sock, MSG_READY, 0, NULL, 0) < 0)
+		return 1;
 	return msg_recv(sock, MSG_RELEASE, &m, NULL, &n, &err) < 0; /* until both are held */
+}
+
+int child_be(uint32_t owner)
+{
+	/* the effective id alone: who may signal or trace this process does not change */
+	if (seteuid(owner) < 0)
+		return -errno;
+	return cap_raise_all();
+}
+
+void child_be_root(void)
+{
+	if (seteuid(0) < 0) /* which raises the capabilities as well */
+		abort();    /* all that came after would be done by the wrong user */
+}
+
+pid_t child_clone_user(struct clone_args *ca, uint32_t owner)
+{
+	int r = child_be(owner);
+	pid_t pid = r < 0 ? r : (pid_t)syscall(SYS_clone3, ca, sizeof(*ca));
+
+	if (pid == 0)
+		return 0;
+	if (r == 0 && pid < 0)
+		r = -errno;
+	child_be_root();
+	return pid < 0 ? r : pid;
 }
 
 int launch_prepare(uint32_t id_base, struct launch_prep *ret, struct cos_err *err)
@@ -49,16 +79,16 @@ int launch_prepare(uint32_t id_base, struct launch_prep *ret, struct cos_err *er
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
-	ret->pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
-	if (ret->pid == 0)
+	r = child_clone_user(&ca, id_base);
+	if (r == 0)
 		_exit(prepare_child(sv[1]));
-	r = errno;
 	close(sv[1]);
 	ret->sync = sv[0];
-	if (ret->pid < 0) {
+	if (r < 0) {
 		close_p(&ret->sync);
-		return cos_fail(err, COS_E_KERNEL, r, "clone3");
+		return cos_fail(err, COS_E_KERNEL, -r, "clone3");
 	}
+	ret->pid = r;
 	r = proc_write_maps(ret->pid, id_base, LAUNCH_IDS);
 	if (r == 0)
 		r = msg_send(ret->sync, MSG_GO, 0, NULL, 0);

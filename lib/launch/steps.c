@@ -12,6 +12,7 @@ void launch_init(struct launch *l)
 		.sync = -1,
 		.userns = -1,
 		.netns = -1,
+		.prep = { .sync = -1 },
 		.root_mnt = -1,
 		.dev_mnt = -1,
 		.tasks = { -1 },
@@ -41,10 +42,8 @@ int launch_run(struct launch *l, struct cos_err *err)
 		r = s->run(l, err);
 		if (r == LAUNCH_WAIT)
 			return r;
-		if (r < 0) {
-			l->done++; /* what the failed step made before it failed is undone too */
+		if (r < 0)
 			return cos_context(err, r, "%s", s->name);
-		}
 		l->ops->step_done(l, s->name, clock_usec() - l->step_began_usec);
 		l->step_began_usec = 0;
 		l->done++;
@@ -55,6 +54,9 @@ int launch_run(struct launch *l, struct cos_err *err)
 
 void launch_undo(struct launch *l)
 {
+	if (l->step_began_usec) /* what it made before it failed, or while it waited, goes too */
+		l->done++;
+	l->step_began_usec = 0;
 	while (l->done > 0) {
 		const struct step *s = &l->type->steps[--l->done];
 

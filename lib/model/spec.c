@@ -8,7 +8,6 @@
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
-#include "lib/model/spec.def"
 #include "lib/model/spec.h"
 
 const struct spec_key spec_keys[] = {
@@ -17,6 +16,12 @@ const struct spec_key spec_keys[] = {
 #undef X
 };
 const unsigned n_spec_keys = ARRAY_SIZE(spec_keys);
+
+const struct hook_def hook_defs[HOOK__N] = {
+#define X(id, name, oci, help) [HOOK_##id] = { name, oci },
+	COS_HOOKS(X)
+#undef X
+};
 
 const struct spec_key *spec_key_find(const char *name)
 {
@@ -129,10 +134,9 @@ static int parse_profiles(json_t *v, const char *at, void *to, struct cos_err *e
 	return 0;
 }
 
-/* Arguments may hold any byte but NUL; the first one is the command. */
-static int parse_command(json_t *v, const char *at, void *to, struct cos_err *err)
+/* Arguments may hold any byte but NUL. */
+static int need_words(json_t *v, const char *at, struct cos_err *err)
 {
-	struct spec *s = to;
 	int r = need_array(v, SPEC_ARGS_MAX, at, err);
 	json_t *e;
 	size_t i;
@@ -145,6 +149,16 @@ static int parse_command(json_t *v, const char *at, void *to, struct cos_err *er
 		if (!t || strlen(t) != json_string_length(e))
 			return jsonx_bad(err, at, "element %zu is not a text without NUL", i);
 	}
+	return 0;
+}
+
+static int parse_command(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_words(v, at, err);
+
+	if (r < 0)
+		return r;
 	if (json_array_size(v) == 0 || !json_string_value(json_array_get(v, 0))[0])
 		return jsonx_bad(err, at, "is empty");
 	s->command = v;
@@ -305,6 +319,91 @@ static int parse_signal(json_t *v, const char *at, void *to, struct cos_err *err
 	return s->stop_signal > 0 ? 0 : jsonx_bad(err, at, "\"%s\" is not a signal", t);
 }
 
+/* An empty array takes away what a profile, or an earlier document, has. */
+static int check_hook(struct spec *s, enum hook_id id, const char *at, struct cos_err *err)
+{
+	json_t *v = s->hooks[id];
+	char path[64];
+	int r;
+
+	str_fmt(path, sizeof(path), "%s/%s", at, hook_defs[id].name);
+	r = v ? need_words(v, path, err) : 0;
+	if (r < 0)
+		return r;
+	if (json_array_size(v) == 0)
+		s->hooks[id] = NULL;
+	else if (json_string_value(json_array_get(v, 0))[0] != '/')
+		return jsonx_bad(err, path, "does not begin with an absolute path");
+	return 0;
+}
+
+static int parse_hooks(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	static const struct jsonx_field fields[] = {
+#define X(id, key, oci, help)                                                                      \
+	{ .name = key, .type = JSONX_ANY, .offset = offsetof(struct spec, hooks[HOOK_##id]) },
+		COS_HOOKS(X)
+#undef X
+	};
+	int r = jsonx_fill(v, at, fields, ARRAY_SIZE(fields), to, err);
+
+	for (enum hook_id id = 0; r == 0 && id < HOOK__N; id++)
+		r = check_hook(to, id, at, err);
+	return r;
+}
+
+/* An empty array takes the check away. */
+static int parse_health_command(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec_health *h = to;
+	int r = need_words(v, at, err);
+
+	if (r < 0)
+		return r;
+	if (json_array_size(v) > 0 && !json_string_value(json_array_get(v, 0))[0])
+		return jsonx_bad(err, at, "begins with an empty text");
+	h->command = json_array_size(v) ? v : NULL;
+	return 0;
+}
+
+static int parse_health_action(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	static const char *const names[] = {
+		[HEALTH_DO_NOTHING] = "none",
+		[HEALTH_DO_RESTART] = "restart",
+		[HEALTH_DO_KILL] = "kill",
+	};
+	struct spec_health *h = to;
+	const char *t;
+	int r = need_text(v, 16, at, &t, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(t, names[i]) == 0) {
+			h->action = i;
+			return 0;
+		}
+	}
+	return jsonx_bad(err, at, "\"%s\" is not one of none, restart, kill", t);
+}
+
+#define H_WORDS(m)  .type = JSONX_FN, .parse = parse_health_##m
+#define H_ACTION(m) .type = JSONX_FN, .parse = parse_health_##m
+#define H_UINT(m)   .type = JSONX_UINT, .offset = offsetof(struct spec_health, m)
+
+static int parse_health(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	static const struct jsonx_field fields[] = {
+#define X(key, type, member, lo, hi, dflt, help)                                                   \
+	{ .name = key, H_##type(member), .min = lo, .max = hi },
+		COS_HEALTH_KEYS(X)
+#undef X
+	};
+
+	return jsonx_fill(v, at, fields, ARRAY_SIZE(fields), &((struct spec *)to)->health, err);
+}
+
 /* Only below /proc and /sys: anything else in the root is the guest's own. */
 static int check_paths(json_t *v, const char *at, struct cos_err *err)
 {
@@ -354,6 +453,8 @@ static int parse_readonly_paths(json_t *v, const char *at, void *to, struct cos_
 #define T_LIMITS(m)   FN(parse_limits)
 #define T_RESTART(m)  FN(parse_restart)
 #define T_SIGNAL(m)   FN(parse_signal)
+#define T_HEALTH(m)   FN(parse_health)
+#define T_HOOKS(m)    FN(parse_hooks)
 #define T_PATHS(m)    FN(parse_##m)
 #define T_REF(m)      .type = JSONX_REF, .offset = offsetof(struct spec, m)
 #define T_BOOL(m)     .type = JSONX_BOOL, .offset = offsetof(struct spec, m)
@@ -369,7 +470,14 @@ static const struct jsonx_field fields[] = {
 
 static void defaults(struct spec *s)
 {
-	*s = (struct spec){ .userns = true, .manage = true, .stop_timeout = 10, .cwd = "/" };
+	*s = (struct spec){
+		.userns = true,
+		.manage = true,
+		.stop_timeout = 10,
+		.hook_timeout = 30,
+		.health = { .interval = 30, .timeout = 5, .retries = 3 },
+		.cwd = "/",
+	};
 	limits_init(&s->limits);
 }
 
@@ -381,8 +489,10 @@ int spec_check_part(json_t *doc, struct cos_err *err)
 	return jsonx_fill(doc, "", fields, ARRAY_SIZE(fields), &s, err);
 }
 
-static int check_whole(struct spec *s, struct cos_err *err)
+static int check_whole(json_t *doc, struct spec *s, struct cos_err *err)
 {
+	json_t *health = json_object_get(doc, "health");
+
 	if (!s->name[0])
 		return jsonx_bad(err, "/name", "missing");
 	if (!s->template == !s->rootfs)
@@ -395,6 +505,8 @@ static int check_whole(struct spec *s, struct cos_err *err)
 			return jsonx_bad(err, "/user", "needs command: init runs as root");
 		s->own_init = true;
 	}
+	if (health && json_object_size(health) && !json_object_get(health, "command"))
+		return jsonx_bad(err, "/health/command", "missing");
 	return limits_check(&s->limits, "/limits", err);
 }
 
@@ -406,7 +518,7 @@ int spec_parse(json_t *doc, struct spec *ret, struct cos_err *err)
 	defaults(&s);
 	r = jsonx_fill(doc, "", fields, ARRAY_SIZE(fields), &s, err);
 	if (r == 0)
-		r = check_whole(&s, err);
+		r = check_whole(doc, &s, err);
 	if (r < 0)
 		return r;
 	if (!s.hostname)
@@ -475,19 +587,25 @@ static json_t *value_of(enum spec_cli cli, const char *value)
 	return NULL;
 }
 
-static int set_limit(json_t *doc, enum limit_id id, const char *value, struct cos_err *err)
+static json_t *limits_of(json_t *doc)
 {
 	json_t *limits = json_object_get(doc, "limits");
+
+	if (!json_is_object(limits)) {
+		limits = json_object();
+		json_object_set_new(doc, "limits", limits);
+	}
+	return limits;
+}
+
+static int set_limit(json_t *doc, enum limit_id id, const char *value, struct cos_err *err)
+{
 	struct limits l;
 	int r = limit_parse(&l, id, value, limit_defs[id].name, err);
 
 	if (r < 0)
 		return r;
-	if (!json_is_object(limits)) {
-		limits = json_object();
-		json_object_set_new(doc, "limits", limits);
-	}
-	return json_object_set_new(limits, limit_defs[id].name, json_string(value)) < 0
+	return json_object_set_new(limits_of(doc), limit_defs[id].name, json_string(value)) < 0
 		       ? cos_fail(err, COS_E_KERNEL, ENOMEM, "%s", limit_defs[id].name)
 		       : 0;
 }
@@ -519,6 +637,15 @@ int spec_set_text(json_t *doc, const char *key, const char *value, struct cos_er
 				form[k->cli]);
 	return json_object_set_new(doc, key, v) < 0 ? cos_fail(err, COS_E_KERNEL, ENOMEM, "%s", key)
 						    : 0;
+}
+
+int spec_unset_text(json_t *doc, const char *key, struct cos_err *err)
+{
+	json_t *from = limit_find(key) != LIMIT__N ? limits_of(doc) : doc;
+
+	return json_object_set_new(from, key, json_null()) < 0
+		       ? cos_fail(err, COS_E_INVALID, 0, "the key is not valid UTF-8")
+		       : 0;
 }
 
 int signal_from_text(const char *s)

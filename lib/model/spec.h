@@ -10,6 +10,7 @@
 
 #include "lib/base/err.h"
 #include "lib/model/limits.h"
+#include "lib/model/spec.def"
 
 #define SPEC_BYTES_MAX    (256U << 10)
 #define SPEC_ARGS_MAX     256
@@ -23,6 +24,27 @@ enum guest_kind { GUEST_CONTAINER };
 enum restart_policy { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS };
 enum spec_when { S_FIXED, S_NEXT, S_LIVE };
 enum spec_cli { CLI_TEXT, CLI_BOOL, CLI_NUMBER, CLI_TIME, CLI_JSON };
+
+enum hook_id {
+#define X(id, ...) HOOK_##id,
+	COS_HOOKS(X)
+#undef X
+		HOOK__N
+};
+
+enum health_action { HEALTH_DO_NOTHING, HEALTH_DO_RESTART, HEALTH_DO_KILL };
+
+struct spec_health {
+	json_t *command; /* NULL: there is no check */
+	uint64_t interval, timeout, retries, start_period;
+	enum health_action action;
+};
+
+struct hook_def {
+	const char *name, *oci;
+};
+
+extern const struct hook_def hook_defs[HOOK__N];
 
 struct spec_bind {
 	const char *source, *target;
@@ -43,7 +65,10 @@ struct spec {
 	enum restart_policy restart;
 	int stop_signal;
 	uint64_t stop_timeout; /* seconds */
-	uint64_t owner;        /* uid on the host */
+	struct spec_health health;
+	json_t *hooks[HOOK__N]; /* words, the first an absolute path of the host; NULL: none */
+	uint64_t hook_timeout;  /* seconds */
+	uint64_t owner;         /* uid on the host */
 	bool userns, manage, is_volatile, ephemeral, no_new_privs;
 };
 
@@ -75,6 +100,10 @@ int spec_expand(json_t *base, json_t *const *profiles, unsigned n, json_t *own, 
 /* Sets KEY of the own document DOC from the command line's VALUE: a key of spec.def or a limit.
  * Only converts and checks the value alone; spec_parse() checks the whole. */
 int spec_set_text(json_t *doc, const char *key, const char *value, struct cos_err *err);
+
+/* Marks KEY, of the same names, to be removed from an own document by jsonx_patch(): it gets null.
+ * What KEY is is left to who has that document. */
+int spec_unset_text(json_t *doc, const char *key, struct cos_err *err);
 
 /* "TERM", "SIGTERM", "RTMIN+3", "15"; -EINVAL when it is none. */
 int signal_from_text(const char *s);

@@ -7,7 +7,8 @@
 	X(STARTING, "starting", "Its start steps are under way.")                                  \
 	X(RUNNING, "running", "Its command or init was executed.")                                 \
 	X(FROZEN, "frozen", "Its processes are suspended.")                                        \
-	X(STOPPING, "stopping", "It was asked to end.")                                            \
+	X(STOPPING, "stopping",                                                                    \
+	  "It was asked to end, or it has ended and its hook *post_stop* runs.")                   \
 	X(FAILED, "failed", "Its last start failed, or it ended with an error; *status* says why.")
 
 enum guest_state {
@@ -15,6 +16,19 @@ enum guest_state {
 	COS_STATES(X)
 #undef X
 		GS__N
+};
+
+/* X(id, name, meaning): what a guest's health checks say. */
+#define COS_HEALTH(X)                                                                              \
+	X(STARTING, "starting", "No check has succeeded yet.")                                     \
+	X(GOOD, "healthy", "The last check succeeded, or too few failed since then.")              \
+	X(BAD, "unhealthy", "As many checks as *retries* says have failed in a row.")
+
+enum guest_health {
+#define X(id, ...) HEALTH_##id,
+	COS_HEALTH(X)
+#undef X
+		HEALTH__N
 };
 
 #define COS_EVENTS(X)                                                                              \
@@ -26,6 +40,7 @@ enum guest_state {
 	X(STOP, "stop")                                                                            \
 	X(KILL, "kill")                                                                            \
 	X(EXIT, "exit")                                                                            \
+	X(DOWN, "down")                                                                            \
 	X(TIMEOUT, "timeout")
 
 enum guest_event {
@@ -37,3 +52,4 @@ enum guest_event {
 
 extern const char *const guest_state_name[GS__N];
 extern const char *const guest_event_name[GE__N];
+extern const char *const guest_health_name[HEALTH__N];

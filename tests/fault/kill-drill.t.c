@@ -192,7 +192,7 @@ static void add_groups(struct print *p)
 	while (d && (e = readdir(d))) {
 		char path[512];
 
-		str_fmt(path, sizeof(path), "/sys/fs/cgroup/%s/cos/%s/guests", e->d_name, instance);
+		str_fmt(path, sizeof(path), "/sys/fs/cgroup/%s/cos.%s", e->d_name, instance);
 		if (e->d_name[0] == '.' || access(path, F_OK) < 0)
 			continue;
 		for (DIR *g = opendir(path); g; closedir(g), g = NULL) {
@@ -251,7 +251,7 @@ static void add_processes(struct print *p)
 	DIR *d = opendir("/proc");
 	int guests = 0, others = 0;
 
-	str_fmt(group, sizeof(group), "/cos/%s/", instance);
+	str_fmt(group, sizeof(group), "/cos.%s/", instance);
 	while (d && (e = readdir(d))) {
 		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
 		char path[40], buf[4096] = "";

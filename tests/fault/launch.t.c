@@ -172,10 +172,26 @@ static void try_start(struct trial *t)
 	cowfs_root_close(&root);
 }
 
-static void try_exec(struct trial *t)
+static void end_exec(struct launch_exec *x)
 {
-	auto_json json_t *command = json_pack("[s, s]", "/bin/stay", "end");
-	struct launch_exec x = {
+	launch_exec_abort(x);
+	close_p(&x->sync);
+	close_p(&x->master);
+	if (x->helper >= 0)
+		proc_kill_wait(x->helper);
+	close_p(&x->helper);
+	if (x->pidfd >= 0)
+		proc_kill_wait(x->pidfd);
+	close_p(&x->pidfd);
+	if (launch_exec_orphan(x))
+		proc_kill_wait(x->pidfd);
+	close_p(&x->pidfd);
+	launch_exec_done(x);
+}
+
+static struct launch_exec exec_of(json_t *command)
+{
+	return (struct launch_exec){
 		.host = &host.launch,
 		.spec = &host.spec,
 		.rules = &host.rules,
@@ -187,6 +203,12 @@ static void try_exec(struct trial *t)
 		.rows = 24,
 		.cols = 80,
 	};
+}
+
+static void try_exec(struct trial *t)
+{
+	auto_json json_t *command = json_pack("[s, s]", "/bin/stay", "end");
+	struct launch_exec x = exec_of(command);
 
 	t->r = launch_exec_start(&x, &t->err);
 	if (t->r == 0)
@@ -201,7 +223,7 @@ static void try_exec(struct trial *t)
 	}
 	fault_disarm();
 	t->untold = t->r < 0 && !t->hung && !t->err.why[0];
-	launch_exec_abort(&x);
+	end_exec(&x);
 }
 
 static void try_root(struct trial *t)
@@ -350,6 +372,26 @@ static void test_start(void)
 	host.launch.overlay = overlay;
 }
 
+/* As if the helper had been killed with its guest just after it made the command's process: what it
+ * may have told of it is not listened to. */
+static void test_orphan(void)
+{
+	auto_json json_t *command = json_pack("[s, s]", "/bin/stay", "end");
+	auto_free char *before = host_holds(&host), *after = NULL;
+	struct launch_exec x = exec_of(command);
+	struct cos_err err;
+	bool made = launch_exec_start(&x, &err) == 0;
+
+	for (unsigned i = 0; made && *(volatile pid_t *)x.born == 0 && i < ANSWER_MSEC; i++)
+		usleep(1000);
+	made = made && *x.born > 0;
+	end_exec(&x);
+	ok(made && x.pid > 0 && host_strays(running.pid) == 0,
+	   "exec: a process that nobody was told of is found");
+	after = host_holds(&host);
+	ok(host_diff(before, after) == 0, "exec: and nothing is left of it");
+}
+
 static void test_exec(void)
 {
 	static const unsigned all[ROLE__N] = { 5, 10, 20, 0 };
@@ -363,6 +405,7 @@ static void test_exec(void)
 	if (t.r < 0)
 		return;
 	run_all("exec", try_exec, false, all);
+	test_orphan();
 	end_guest(&running);
 	cowfs_root_close(&root);
 	ok(host_groups_go(&host), "its groups go");

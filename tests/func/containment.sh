@@ -137,6 +137,31 @@ table() {
 table userns yes
 table shared no userns=false
 
+# --- a command that nobody answers: its timeout passes meanwhile, section 10 looks at it -----------
+
+mkroot "$T/root-held"
+"$COSCTL" create --rootfs "$T/root-held" held -- /bin/sleep 100000 >"$T/err" 2>&1
+"$COSCTL" start held
+slot=$("$COSCTL" status -o json held | sed -n 's/.*"slot": *\([0-9]*\).*/\1/p')
+freezer=$(find /sys/fs/cgroup -path "*$INSTANCE*/$slot/*" \
+	\( -name freezer.state -o -name cgroup.freeze \) 2>/dev/null |
+	awk '{ print length, $0 }' | sort -n | sed -n '1s/^[0-9]* //p')
+freeze() { # on|off: from outside, so that the daemon does not know
+	case $freezer/$1 in
+	*freezer.state/on) echo FROZEN >"$freezer" ;;
+	*freezer.state/off) echo THAWED >"$freezer" ;;
+	*/on) echo 1 >"$freezer" ;;
+	*/off) echo 0 >"$freezer" ;;
+	esac
+}
+held_processes() {
+	find "${freezer%/*}" -name cgroup.procs -exec cat {} + | wc -l
+}
+held_before=$(held_processes)
+freeze on
+"$COSCTL" exec held -- /bin/true </dev/null >"$T/held.out" 2>"$T/held.err" &
+held=$!
+
 # --- 3. what exec brings in -----------------------------------------------------------------------
 
 for kind in userns shared; do
@@ -447,6 +472,18 @@ ok "the state directory is nodev" sh -c "echo '$options' | grep -qw nodev"
 # --- 10. after all that ---------------------------------------------------------------------------
 
 ok "the neighbour answers still" answers other-guest
+
+wait $held
+is "a command in a guest that is held up from outside times out" "$?" 125
+like "which is told" "$(cat "$T/held.err")" 'no answer from inside for 60 s'
+ok "the daemon answers" bounded "$COSCTL" version
+freeze off
+as_before() {
+	[ "$(held_processes)" = "$held_before" ] &&
+		! ps -o stat= --ppid "$(cat "$T/run/cosd.pid")" | grep Z
+}
+ok "the guest goes on" answers held
+ok "and nothing is left of the command" await as_before
 kill "$listener"
 listener=
 plan_done

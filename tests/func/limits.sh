@@ -12,7 +12,7 @@ kernel() { # GUEST FILE...
 	s=$(slot_of "$1")
 	shift
 	for f; do
-		for at in /sys/fs/cgroup/*/cos/"$INSTANCE"/guests/"$s"/"$f" /sys/fs/cgroup/cos/"$INSTANCE"/guests/"$s"/"$f"; do
+		for at in /sys/fs/cgroup/*/cos."$INSTANCE"/"$s"/"$f" /sys/fs/cgroup/cos."$INSTANCE"/"$s"/"$f"; do
 			[ -e "$at" ] && cat "$at" && return
 		done
 	done
@@ -23,7 +23,7 @@ rate() {
 }
 share() { # v1 shares as v2 weights
 	v=$(kernel "$1" cpu.shares cpu.weight)
-	[ -e "/sys/fs/cgroup/cpu/cos/$INSTANCE" ] && v=$((v * 100 / 1024))
+	[ -e "/sys/fs/cgroup/cpu/cos.$INSTANCE" ] && v=$((v * 100 / 1024))
 	echo "$v"
 }
 memory() {
@@ -47,6 +47,18 @@ is "takes effect at once" "$(all g)" "200000 200 134217728 60"
 is "and is told" "$("$COSCTL" get g memory.max) $("$COSCTL" get g cpu.rate)" "128M 2"
 ok "back to no limit" "$COSCTL" set g cpu.rate=max pids.max=max
 is "is one" "$(rate g) $(pids g)" "max max"
+own() { # what the guest's own specification has
+	"$COSCTL" show g | tr -d ' \n' | sed 's/"state":.*//' | grep -o "$1"
+}
+"$COSCTL" set g cpu.rate=1 pids.max=60 'env={"A":"1","B":"2"}' hostname=other
+ok "a limit and a key are taken back" "$COSCTL" set g cpu.rate= pids.max= hostname= 'env={"A":null}'
+is "the defaults are in force at once" "$(rate g) $(pids g)" "max 1024"
+is "and told" "$("$COSCTL" get g cpu.rate)" max
+is "the specification has them no more" "$(own '"\(cpu.rate\|pids.max\|hostname\|A\)":')" ""
+is "but all else" "$(own '"B":"2"') $(own '"cpu.share":[^,}]*')" '"B":"2" "cpu.share":"200"'
+ok "what is not there can be taken back as well" "$COSCTL" set g cpu.rate=
+fails "but not what is no key" 2 'nokey: unknown key' "$COSCTL" set g nokey=
+fails "nor a fixed one" 2 'fixed' "$COSCTL" set g template=
 "$COSCTL" set g cpu.rate=1 pids.max=60
 before=$(all g)
 for bad in cpu.rate=9m cpu.share=0 memory.max=1 pids.max=1 nokey=1 rlimit.nofile=x hostname=-; do
@@ -65,7 +77,7 @@ fails "a maximum below what is used is refused" 6 'memory.max=16M: the guest hol
 	"$COSCTL" set g cpu.rate=250m memory.max=16M pids.max=40
 fails "with advice" 6 'do: .*--force' "$COSCTL" set g memory.max=16M
 is "and nothing has changed" "$(all g)" "$before"
-if [ "$(awk '/SwapTotal/ {print $2}' /proc/meminfo)" = 0 ] && [ -e "/sys/fs/cgroup/memory/cos/$INSTANCE" ]; then
+if [ "$(awk '/SwapTotal/ {print $2}' /proc/meminfo)" = 0 ] && [ -e "/sys/fs/cgroup/memory/cos.$INSTANCE" ]; then
 	fails "even with --force, where v1 has nothing to reclaim" 6 'uses more than that' \
 		"$COSCTL" set --force g cpu.rate=250m memory.max=16M pids.max=40
 	is "and what was written before it is taken back" "$(all g)" "$before"

@@ -159,6 +159,7 @@ all "cos-limits(5) has every limit of a process" missing rlimit 1 cos-limits.5
 all "cos-limits(5) has the kernel's files, v1" missing limit 4 cos-limits.5
 all "cos-limits(5) has the kernel's files, v2" missing limit 6 cos-limits.5
 all "cos-guest(5) has every key" missing key 1 cos-guest.5
+all "cos-guest(5) has every member of keys that are objects" missing member 2 cos-guest.5
 all "cos-guest(5) has every state" missing state 1 cos-guest.5
 all "cosd.json(5) has every key" missing conf 1 cosd.json.5
 all "cos-api(7) has every method" missing method 2 cos-api.7
@@ -181,6 +182,7 @@ all "cosctl(1) and cos-api(7) have every error with its exit status" missing_err
 	rows limit | cut -f 6
 	rows rlimit | cut -f 1
 	rows key | cut -f 1
+	rows member | cut -f 2
 	rows conf | cut -f 1
 	printf '%s\n' cosd.sock user.sock keep.pid cosd.pid
 } >"$M/words"
@@ -343,8 +345,8 @@ all "every key refuses a wrong value and is named" taken_when_bad
 
 group_file() { # SLOT CONTROLLER V1-FILE V2-FILE: the path of the limit's file
 	case $(c doctor -o json | tr ',' '\n' | grep -o "$2: v[12]" | head -1) in
-	*v1) find /sys/fs/cgroup -path "*/cos/$INSTANCE/guests/$1/$3" ! -path '*/payload/*' | head -1 ;;
-	*) find /sys/fs/cgroup -path "*/cos/$INSTANCE/guests/$1/$4" ! -path '*/payload/*' | head -1 ;;
+	*v1) find /sys/fs/cgroup -path "*/cos.$INSTANCE/$1/$3" ! -path "*/payload/*" 2>/dev/null | head -1 ;;
+	*) find /sys/fs/cgroup -path "*/cos.$INSTANCE/$1/$4" ! -path "*/payload/*" 2>/dev/null | head -1 ;;
 	esac
 }
 # Limits are taken one by one, since some exclude others, with what they need beside them.
@@ -447,13 +449,22 @@ c start f
 await sh -c "'$COSCTL' list | grep -q 'ended by itself'"
 ok "restart of a running guest" c restart --timeout 0 r
 {
+	c set r 'health={"command":["true"]}'
 	c list -o json | grep -o '^   "[a-z_]*"'
 	c stats -o json | grep -o '^   "[a-z_]*"'
+	# the two detailed forms are one level deeper in the call's own answer
+	printf '%s\n' counters pressure
+	c stats --limits -o json | grep -o '^   "[a-z_]*"'
+	[ -z "$(c stats --pressure --no-headers)" ] && printf '%s\n' cpu memory io some_avg10 some_avg60 some_usec full_avg10 full_avg60 full_usec
+	c stats --pressure -o json | sed 's/"name"//' | grep -o '^   "[a-z0-9_]*"\|"\(cpu\|memory\|io\)"'
+	c set r cpu.set=0
+	c capacity -o json | grep -o '"[a-z]*":'
+	c set r cpu.set=all
 	c template list -o json | grep -o '^   "[a-z_]*"'
 	c events -o json | grep -o '"\(seq\|time_usec\|event\|guest\)"'
-} | tr -d ' "' | sort -u >"$M/members"
+} | tr -d ' ":' | grep -vx 'shared_cpus\|guests\|schema' | sort -u >"$M/members"
 undescribed() {
-	section cos-api.7 "GUEST OBJECTS" | grep -o '«[a-z_]*»' | tr -d '«»' | sort -u >"$M/described"
+	section cos-api.7 "GUEST OBJECTS" | grep -o '«[a-z0-9_]*»' | tr -d '«»' | sort -u >"$M/described"
 	comm -23 "$M/members" "$M/described"
 }
 all "cos-api(7) describes every member" undescribed

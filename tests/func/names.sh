@@ -123,7 +123,7 @@ done
 for kv in cpu.rate=x cpu.rate= cpu.rate=-1 cpu.rate=1g cpu.rate=9m cpu.rate=1025 cpu.rate=1e3 cpu.rate=0.0001 cpu.share=0 cpu.share=10001 \
 	cpu.share=max cpu.share=1.5 cpu.share=1k memory.max=x memory.max= memory.max=1 memory.max=-1 memory.max=1.5.5G memory.max=1Q \
 	memory.max=100T memory.max=99999999999999999999 memory.max=18446744073709551615 pids.max=x pids.max=7 pids.max=4194305 pids.max=1.5 \
-	pids.max=1k pids.max= rlimit.nofile=x rlimit.nofile=-1 rlimit.stack=1Q rlimit.core= memory.high=1G; do
+	pids.max=1k pids.max= rlimit.nofile=x rlimit.nofile=-1 rlimit.stack=1Q rlimit.core= memory.low=1G; do
 	refused "$kv is refused" 2 'is not|no such key' "$COSCTL" create --template busybox x "$kv"
 done
 
@@ -209,7 +209,7 @@ fails "a second cosd here" 1 'already' "$COSD" --instance "$INSTANCE-x" --state-
 rm -rf "$T/x-state"
 state >"$T/after"
 is "the state is as it was" "$(diff "$T/before" "$T/after")" ""
-is "no group is left" "$(find /sys/fs/cgroup/*/cos/"$INSTANCE"* -path '*/guests/*' -type d)" ""
+is "no group is left" "$(find /sys/fs/cgroup/*/cos."$INSTANCE"* -mindepth 1 -type d)" ""
 
 # What is unusual but right.
 ok "a range of a thousand" "$COSCTL" create --template busybox 'w{001..1000}' -- sleep 1

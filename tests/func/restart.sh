@@ -238,6 +238,43 @@ cos_start_daemon
 survives "both killed, a new daemon"
 ends_with_42 "both killed, a new daemon"
 
+# --- specifications that are refused: of a later version, or damaged ---
+for g in runs rests broken; do
+	"$COSCTL" create --template busybox $g -- sleep 1000
+done
+"$COSCTL" start runs
+pid=$(field runs pid)
+stop_daemon
+for g in runs rests; do
+	sed -i '1s/{/{ "telepathy": true,/' "$T/state/guests/$g.json"
+done
+echo '{ "name":' >"$T/state/guests/broken.json"
+cos_start_daemon
+ok "a guest whose specification is refused runs on" state_is runs running
+is "as the same process" "$(field runs pid)" "$pid"
+like "why is told" "$(field runs reason)" 'specification refused: .*telepathy'
+fails "it cannot be entered" 125 'specification refused' "$COSCTL" exec runs -- true
+ok "it can be stopped" "$COSCTL" stop --timeout 1 runs
+ok "its process is gone" await sh -c "! kill -0 $pid 2>/dev/null"
+ok "it is failed" state_is runs failed
+like "for that reason" "$(field runs reason)" 'specification refused: .*telepathy'
+fails "it cannot be started" 2 "mend $T/state/guests/runs.json" "$COSCTL" start runs
+ok "one that does not run is failed too" state_is rests failed
+ok "and one whose file is damaged" state_is broken failed
+like "which is told" "$(field broken reason)" 'specification refused: .*broken.json'
+stop_daemon
+sed -i 's/"telepathy": true,//' "$T/state/guests/rests.json"
+cos_start_daemon
+ok "once it is mended the guest starts" "$COSCTL" start rests
+stop_daemon
+sed -i '1s/{/{ "telepathy": true,/' "$T/state/guests/rests.json"
+cos_start_daemon
+ok "one that runs is deleted by force" "$COSCTL" delete --force rests
+ok "the key can be taken out" "$COSCTL" set runs telepathy=
+ok "then the guest starts" "$COSCTL" start runs
+ok "and the others" "$COSCTL" delete --force runs broken
+is "nothing is left of them" "$(find "$T/state" "$T/run" -name 'runs*' -o -name 'rests*' -o -name 'broken*')" ""
+
 # --- configuration ---
 stop_daemon
 conf() {
@@ -268,6 +305,24 @@ like "by name" "$("$COSCTL" events -o json | grep reload-refused | tail -1)" 'id
 fails "and with it all others" 2 "there is no profile none" "$COSCTL" create --template busybox --profile none x
 "$COSCTL" create --template busybox --profile none x 2>"$T/err"
 like "the old value is in force" "$(cat "$T/err")" 'cos/profiles'
+reloads() {
+	"$COSCTL" events -o json | grep -c '"event": *"reload"'
+}
+n=$(reloads)
+more_reloads() {
+	[ "$(reloads)" -gt "$n" ]
+}
+conf '{"events.log_bytes": 1000000, "prepare.slots": 0}'
+kill -HUP "$(cat "$T/run/keep.pid")"
+await more_reloads
+"$COSCTL" create --template busybox --bind "$B:/b" 'bind{01..10}' -- sleep 1000
+ok "guests with binds start when no namespaces are prepared any more" "$COSCTL" start 'bind{01..10}'
+made_namespaces() {
+	"$COSCTL" status "$1" -o json | tr -d ' \n' | grep -E '"namespaces":[0-9]{3}'
+}
+ok "they are made then" made_namespaces bind10
+ok "and the bind is there" "$COSCTL" exec bind10 -- test -e /b/always
+ok "they are deleted" "$COSCTL" delete --force 'bind{01..10}'
 n=$(refusals)
 rm "$T/cosd.json"
 kill -HUP "$(cat "$T/run/keep.pid")"

@@ -433,6 +433,44 @@ static void test_merge(void)
 	}
 }
 
+/* RFC 7396, appendix A, and what its text says beside. */
+static void test_patch(void)
+{
+	static const struct {
+		const char *base, *patch, *want;
+	} row[] = {
+		{ "{\"a\":\"b\"}", "{\"a\":\"c\"}", "{\"a\":\"c\"}" },
+		{ "{\"a\":\"b\"}", "{\"b\":\"c\"}", "{\"a\":\"b\",\"b\":\"c\"}" },
+		{ "{\"a\":\"b\"}", "{\"a\":null}", "{}" },
+		{ "{\"a\":\"b\",\"b\":\"c\"}", "{\"a\":null}", "{\"b\":\"c\"}" },
+		{ "{\"a\":[\"b\"]}", "{\"a\":\"c\"}", "{\"a\":\"c\"}" },
+		{ "{\"a\":{\"b\":\"c\"}}", "{\"a\":{\"b\":\"d\",\"c\":null}}",
+		  "{\"a\":{\"b\":\"d\"}}" },
+		{ "{\"a\":[{\"b\":\"c\"}]}", "{\"a\":[1]}", "{\"a\":[1]}" },
+		{ "{\"e\":null}", "{\"a\":1}", "{\"e\":null,\"a\":1}" },
+		{ "[1,2]", "{\"a\":\"b\",\"c\":null}", "{\"a\":\"b\"}" },
+		{ "{}", "{\"a\":{\"bb\":{\"ccc\":null}}}", "{\"a\":{\"bb\":{}}}" },
+		{ "{\"a\":1}", "{\"none\":null}", "{\"a\":1}" },
+	};
+	auto_json json_t *set = json_loads("{\"a\":1,\"b\":{\"c\":null}}", 0, NULL), *alone = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(row); i++) {
+		auto_json json_t *base = json_loads(row[i].base, 0, NULL);
+		auto_json json_t *patch = json_loads(row[i].patch, 0, NULL);
+		auto_json json_t *want = json_loads(row[i].want, 0, NULL);
+		auto_json json_t *base_was = json_deep_copy(base), *got = NULL;
+		auto_json json_t *patch_was = json_deep_copy(patch);
+
+		got = jsonx_patch(base, patch);
+		ok(json_equal(got, want), "patch: row %zu", i);
+		ok(json_equal(base, base_was) && json_equal(patch, patch_was),
+		   "patch: row %zu leaves both as they were", i);
+	}
+	alone = jsonx_patch(NULL, set);
+	ok(json_object_size(alone) == 2 && json_object_size(json_object_get(alone, "b")) == 0,
+	   "patch: of nothing");
+}
+
 static void test_merge_more(void)
 {
 	auto_json json_t *a = json_loads("{\"a\":{\"x\":[1]}}", 0, NULL);
@@ -459,6 +497,7 @@ int main(void)
 	test_locate();
 	test_long_pointer();
 	test_merge();
+	test_patch();
 	test_merge_more();
 	return tap_done();
 }

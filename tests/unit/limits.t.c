@@ -1,4 +1,5 @@
-/* tests/unit/limits.t.c - sets of CPUs, limits against each other, and the kernel's texts for them */
+/* tests/unit/limits.t.c - sets of CPUs, limits against each other, and the kernel's texts for them
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -17,9 +18,9 @@ static void test_cpus(void)
 	static const struct {
 		const char *text;
 		int r;
-	} bad[] = { { "", -EINVAL },     { "a", -EINVAL },    { "1-", -EINVAL },
-		    { "3-1", -EINVAL },  { "0,", -EINVAL },   { "1024", -ERANGE },
-		    { "-1", -EINVAL },   { "0 1", -EINVAL },  { "99999999999999999999", -ERANGE },
+	} bad[] = { { "", -EINVAL },     { "a", -EINVAL },   { "1-", -EINVAL },
+		    { "3-1", -EINVAL },  { "0,", -EINVAL },  { "1024", -ERANGE },
+		    { "-1", -EINVAL },   { "0 1", -EINVAL }, { "99999999999999999999", -ERANGE },
 		    { "0\n\n", -EINVAL } };
 	char buf[CPUS_TEXT_SIZE];
 	struct cpus a, b, c;

@@ -1,0 +1,268 @@
+/* cosd/api-stats.c - calls that tell what guests use, how they stand to their limits, and what the host
+ * has to give */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "cosd/api.h"
+#include "cosd/cpus.h"
+#include "cosd/guest.h"
+#include "lib/base/io.h"
+#include "lib/base/jsonx.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/kern/cg.h"
+
+struct ask {
+	char name[NAME_SIZE];
+	bool limits, pressure;
+};
+
+static json_t *limit_json(const struct limits *l, enum limit_id id)
+{
+	const struct limit_def *d = &limit_defs[id];
+	char text[LIMIT_TEXT_SIZE];
+
+	if (l->v[id] == LIMIT_MAX || d->unit == UNIT_MCPU || d->unit == UNIT_CPUS)
+		return json_string(limit_text(l, id, text));
+	if (d->unit == UNIT_BOOL)
+		return json_boolean(l->v[id]);
+	return json_integer((json_int_t)l->v[id]);
+}
+
+static json_t *limits_json(const struct limits *l)
+{
+	json_t *j = json_object();
+
+	for (enum limit_id id = 0; id < LIMIT__CG; id++)
+		json_object_set_new(j, limit_defs[id].name, limit_json(l, id));
+	return j;
+}
+
+/* What OpenVZ's user_beancounters show: held, most held, barrier, limit, times it was met. */
+static json_t *stands_json(const struct guest *g, const struct cg_guest *cg)
+{
+	const struct limits *l = &g->spec.limits;
+	json_t *list = json_array();
+
+	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
+		struct cg_stand s;
+		json_t *row;
+
+		if (!cg_stand(&g->d->host.topo, cg, id, &s))
+			continue;
+		row = json_pack("{s:s, s:o}", "limit", limit_defs[id].name, "max",
+				limit_json(l, id));
+		if (id == LIMIT_MEMORY_MAX)
+			json_object_set_new(row, "barrier", limit_json(l, LIMIT_MEMORY_HIGH));
+		if (s.held != LIMIT_MAX)
+			json_object_set_new(row, "held", json_integer((json_int_t)s.held));
+		if (s.most != LIMIT_MAX)
+			json_object_set_new(row, "maxheld", json_integer((json_int_t)s.most));
+		if (s.hits != LIMIT_MAX)
+			json_object_set_new(row, "failcnt", json_integer((json_int_t)s.hits));
+		json_array_append_new(list, row);
+	}
+	return list;
+}
+
+static json_t *pressure_json(const struct guest *g, const struct cg_guest *cg)
+{
+	json_t *j = json_object();
+
+	for (enum cg_psi i = 0; i < PSI__N; i++) {
+		struct cg_pressure p;
+
+		if (cg_pressure(&g->d->host.topo, cg, i, &p) < 0)
+			continue;
+		json_object_set_new(
+			j, cg_psi_name[i],
+			json_pack("{s:f, s:f, s:I, s:f, s:f, s:I}", "some_avg10", p.some_avg10,
+				  "some_avg60", p.some_avg60, "some_usec", (json_int_t)p.some_usec,
+				  "full_avg10", p.full_avg10, "full_avg60", p.full_avg60,
+				  "full_usec", (json_int_t)p.full_usec));
+	}
+	return j;
+}
+
+static json_t *stats_of(const struct guest *g, const struct ask *ask)
+{
+	struct cg_guest cg = CG_GUEST_NONE;
+	struct cg_usage u = { 0 };
+	struct cos_err err;
+	json_t *j;
+
+	if (guest_open_groups(g, &cg, &err) == 0)
+		cg_usage(&g->d->host.topo, &cg, &u);
+	j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", g->name, "state",
+		      guest_state_name[g->state], "cpu_usec", (json_int_t)u.cpu_usec,
+		      "throttled_usec", (json_int_t)u.throttled_usec, "memory_bytes",
+		      (json_int_t)u.memory_bytes, "pids", (json_int_t)u.pids, "limits",
+		      limits_json(&g->spec.limits));
+	if (u.has_peak)
+		json_object_set_new(j, "memory_peak_bytes",
+				    json_integer((json_int_t)u.memory_peak_bytes));
+	if (ask->limits)
+		json_object_set_new(j, "counters", stands_json(g, &cg));
+	if (ask->pressure)
+		json_object_set_new(j, "pressure", pressure_json(g, &cg));
+	cg_close(&cg);
+	return j;
+}
+
+int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
+{
+	static const struct jsonx_field fields[] = {
+		{ .name = "name",
+		  .type = JSONX_STR,
+		  .offset = offsetof(struct ask, name),
+		  .min = 1,
+		  .max = NAME_SIZE - 1 },
+		{ .name = "limits", .type = JSONX_BOOL, .offset = offsetof(struct ask, limits) },
+		{ .name = "pressure",
+		  .type = JSONX_BOOL,
+		  .offset = offsetof(struct ask, pressure) },
+	};
+	struct ask ask = { .name = "" };
+	struct guest *g = NULL;
+	struct list *i;
+	json_t *list;
+	int r = jsonx_fill(params, "", fields, ARRAY_SIZE(fields), &ask, err);
+
+	if (r == 0 && ask.name[0])
+		r = guest_need(c->d, ask.name, &g, err);
+	if (r >= 0 && g)
+		r = api_may(c, g, err);
+	if (r >= 0 && g && g->slot < 0)
+		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
+			     guest_state_name[g->state]);
+	if (r < 0)
+		return r;
+	list = json_array();
+	list_for_each(i, &c->d->guests) {
+		struct guest *e = list_entry(i, struct guest, link);
+
+		if ((!g || e == g) && e->slot >= 0 && (c->root || c->uid == e->spec.owner))
+			json_array_append_new(list, stats_of(e, &ask));
+	}
+	call_reply(c, json_pack("{s:o}", "guests", list), NULL, 0);
+	return 0;
+}
+
+/* --- what the host has to give --- */
+
+/* Of one resource: all there is, what guests have for sure, what their limits allow together, what is
+ * in use now. LIMIT_MAX: has no meaning here, or some guest has no limit. */
+struct resource {
+	uint64_t total, reserved, promised, used;
+};
+
+static uint64_t meminfo(const char *text, const char *key)
+{
+	const char *p = strstr(text, key);
+
+	return p ? strtoull(p + strlen(key), NULL, 10) * 1024 : 0;
+}
+
+static void add(uint64_t *sum, uint64_t v)
+{
+	*sum = *sum == LIMIT_MAX || v == LIMIT_MAX ? LIMIT_MAX : *sum + v;
+}
+
+static void sum_guests(const struct daemon *d, struct resource *cpu, struct resource *memory,
+		       struct resource *ids)
+{
+	struct list *p;
+
+	list_for_each(p, &d->guests) {
+		const struct guest *g = list_entry(p, struct guest, link);
+		const struct limits *l = &g->spec.limits;
+
+		if (g->slot < 0)
+			continue;
+		ids->used++;
+		add(&cpu->promised, l->v[LIMIT_CPU_DEDICATED] ? cpus_count(&l->cpus) * 1000ULL
+							       : l->v[LIMIT_CPU_RATE]);
+		add(&memory->promised, l->v[LIMIT_MEMORY_MAX]);
+		memory->reserved += l->v[LIMIT_MEMORY_RESERVE];
+	}
+}
+
+static void set_number(json_t *row, const char *key, uint64_t v)
+{
+	if (v != LIMIT_MAX)
+		json_object_set_new(row, key, json_integer((json_int_t)v));
+}
+
+static json_t *resource_json(const char *name, const char *unit, const struct resource *r)
+{
+	json_t *row = json_pack("{s:s, s:s}", "resource", name, "unit", unit);
+
+	set_number(row, "total", r->total);
+	set_number(row, "reserved", r->reserved);
+	set_number(row, "promised", r->promised);
+	set_number(row, "used", r->used);
+	return row;
+}
+
+static json_t *owners_json(const struct daemon *d)
+{
+	json_t *list = json_array();
+	char text[CPUS_TEXT_SIZE];
+	struct list *p;
+
+	list_for_each(p, &d->guests) {
+		const struct guest *g = list_entry(p, struct guest, link);
+
+		if (g->slot < 0 || g->spec.limits.v[LIMIT_CPU_SET] == LIMIT_MAX)
+			continue;
+		cpus_print(&g->spec.limits.cpus, text);
+		json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "guest", g->name, "cpus",
+						      text, "dedicated",
+						      (int)g->spec.limits.v[LIMIT_CPU_DEDICATED]));
+	}
+	return list;
+}
+
+int api_host_capacity(struct call *c, json_t *params, struct cos_err *err)
+{
+	const struct daemon *d = c->d;
+	struct resource cpu = { .used = LIMIT_MAX }, memory = { 0 },
+			ids = { d->args->id_count, LIMIT_MAX, LIMIT_MAX, 0 },
+			swap = { .reserved = LIMIT_MAX, .promised = LIMIT_MAX },
+			disk = { .reserved = LIMIT_MAX, .promised = LIMIT_MAX };
+	int r = jsonx_fill(params, "", NULL, 0, NULL, err);
+	struct cpus all, owned;
+	char text[8192];
+	struct statvfs fs;
+
+	if (r < 0)
+		return r;
+	sum_guests(d, &cpu, &memory, &ids);
+	cpus_survey(d, &all, &owned);
+	cpu.total = cpus_count(&all) * 1000ULL;
+	cpu.reserved = cpus_count(&owned) * 1000ULL;
+	if (io_read_at(AT_FDCWD, "/proc/meminfo", text, sizeof(text)) > 0) {
+		memory.total = meminfo(text, "MemTotal:");
+		memory.used = memory.total - meminfo(text, "MemAvailable:");
+		swap.total = meminfo(text, "SwapTotal:");
+		swap.used = swap.total - meminfo(text, "SwapFree:");
+	}
+	if (fstatvfs(d->state, &fs) == 0) {
+		disk.total = fs.f_blocks * fs.f_frsize;
+		disk.used = (fs.f_blocks - fs.f_bavail) * fs.f_frsize;
+	}
+	call_reply(c,
+		   json_pack("{s:[o, o, o, o, o], s:s, s:s, s:o}", "resources",
+			     resource_json("cpu", "mcpu", &cpu),
+			     resource_json("memory", "bytes", &memory),
+			     resource_json("swap", "bytes", &swap),
+			     resource_json("disk", "bytes", &disk),
+			     resource_json("guests", "count", &ids), "cpus", d->host.topo.cpus,
+			     "shared_cpus", d->host.topo.shared_cpus, "pinned", owners_json(d)),
+		   NULL, 0);
+	return 0;
+}

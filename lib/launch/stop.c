@@ -1,0 +1,97 @@
+/* lib/launch/stop.c - asking a guest's first process to end, in the words that it understands */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/kern/proc.h"
+#include "lib/launch/guest.h"
+
+#define STATUS_MAX 8192
+
+/* What the inits of distributions take as "halt, in order", by the name of their program. sysvinit
+ * has no such signal but Ctrl-Alt-Del: it runs the same scripts, and that a reboot comes at their
+ * end does not matter to who waits for the end. */
+static int init_signal(const char *program)
+{
+	const struct {
+		const char *program;
+		int sig;
+	} inits[] = {
+		{ "systemd", SIGRTMIN + 3 },
+		{ "busybox", SIGUSR2 },
+		{ "init", SIGINT },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(inits); i++) {
+		if (strcmp(inits[i].program, program) == 0)
+			return inits[i].sig;
+	}
+	return 0;
+}
+
+/* The name of the program that PID executes, which may have been replaced on the disk since. The
+ * guest decides what it is, but only about a signal to itself. */
+static int program_signal(pid_t pid)
+{
+	char link[32], path[PATH_MAX], *name;
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/%d/exe", (int)pid);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	name = strrchr(path, '/');
+	if (!name)
+		return 0;
+	name[strcspn(name, " ")] = '\0'; /* " (deleted)" */
+	return init_signal(name + 1);
+}
+
+static bool has_bit(const char *status, const char *field, int sig)
+{
+	const char *at = strstr(status, field);
+
+	return at && strtoull(at + strlen(field), NULL, 16) >> (sig - 1) & 1;
+}
+
+static ssize_t read_proc(pid_t pid, const char *file, char *buf, size_t size)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	return io_read_at(AT_FDCWD, path, buf, size);
+}
+
+/* Whether PID has made up its mind about SIG: as first process of its namespace it would not even
+ * notice one that it neither handles nor holds back, as is so at the start of every init. One that
+ * waits for signals is shown as if it did not hold them back. */
+static bool takes(pid_t pid, int sig)
+{
+	char status[STATUS_MAX], call[256];
+
+	if (sig == SIGKILL || read_proc(pid, "status", status, sizeof(status)) < 0)
+		return true;
+	if (has_bit(status, "\nSigBlk:", sig) || has_bit(status, "\nSigCgt:", sig))
+		return true;
+	return read_proc(pid, "syscall", call, sizeof(call)) < 0 ||
+	       strtol(call, NULL, 10) == SYS_rt_sigtimedwait;
+}
+
+int launch_stop(const struct spec *s, pid_t pid, int pidfd)
+{
+	int sig = s->own_init && !json_object_get(s->doc, "stop_signal") ? program_signal(pid) : 0;
+
+	if (sig == 0)
+		sig = s->stop_signal;
+	if (s->own_init && !takes(pid, sig))
+		return -EAGAIN;
+	return proc_signal(pidfd, sig);
+}
