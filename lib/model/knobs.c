@@ -7,7 +7,7 @@
 
 #define PERIOD_USEC     100000U
 #define PERIOD_MAX_USEC 1000000U
-#define QUOTA_MIN_USEC  5000U
+#define QUOTA_MIN_USEC  UINT64_C(5000)
 
 /* 100 ms, which most expect; longer where the quota of a period would come near the kernel's least,
  * 1 ms, which is 13 % wrong, or where the bucket must be no larger than the quota. Whole
