@@ -215,7 +215,7 @@ static void process_ready(struct loop_source *s, uint32_t events)
 	}
 	j->call = NULL;
 	job_end(j);
-	if (j->again)
+	if (j->again || WIFSIGNALED(status)) /* it could not clear away what it had made */
 		jobs_sweep(j->d);
 }
 
@@ -224,7 +224,8 @@ static void kill_fire(struct loop_timer *t)
 	proc_signal(container_of(t, struct job, kill_timer)->pidfd, SIGKILL);
 }
 
-/* Its stream has ended with the client: it may take away what it has made in part. */
+/* Nobody waits for the result. What works in a guest has seen its stream end with the client: it
+ * may take away what it has made in part. */
 static void client_gone(struct call *c)
 {
 	struct job *j = c->data;
@@ -422,8 +423,9 @@ static int start(struct daemon *d, struct call *call, const char *const *args, s
 		job_end(j);
 		return r;
 	}
-	if (c->guest >= 0) {
+	if (c->guest >= 0)
 		str_fmt(j->guest_name, sizeof(j->guest_name), "%s", c->guest_name);
+	if (call && !call->oneway) {
 		call->data = j;
 		call->client_gone = client_gone;
 	}
