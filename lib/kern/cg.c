@@ -198,6 +198,11 @@ int cg_enter_self(const int *tasks)
 	return 0;
 }
 
+int cg_inner_dir(const struct cg_guest *g)
+{
+	return g->payload < 0 ? -1 : io_dir_at(g->payload, "exec", 0755);
+}
+
 int cg_exec_dir(const struct cg_topo *t, const struct cg_guest *g, struct cos_err *err)
 {
 	int fd;

@@ -105,6 +105,11 @@ int cg_open_tasks(const struct cg_topo *t, const struct cg_guest *g, int *ret_fd
 		  struct cos_err *err);
 /* Enters through those descriptors. For the calling thread; no allocation. Leaf. */
 int cg_enter_self(const int *tasks);
+/* exec/ inside the guest's own group, made on first use: a process of the guest that is born there
+ * finds itself at a path that it can open, which podman and others need. The guest may freeze it,
+ * or make it unusable: the slot's own exec/ is the resort. A descriptor, the caller's; negative: no
+ * v2, or the guest has used up its groups. Leaf. */
+int cg_inner_dir(const struct cg_guest *g);
 /* The exec/ group of the slot, made on first use; its descriptor is the caller's; -1 without v2. */
 int cg_exec_dir(const struct cg_topo *t, const struct cg_guest *g, struct cos_err *err);
 

@@ -154,24 +154,57 @@ int exec_helper(struct launch_exec *x, int sock)
 	return 0;
 }
 
-int launch_exec_start(struct launch_exec *x, struct cos_err *err)
+/* The helper is born in GROUP, in which the command stays; -1: there is no v2. */
+static int start_helper(struct launch_exec *x, int sock, int group)
 {
-	auto_close int group = cg_exec_dir(&x->host->topo, x->cg, err);
-	int sv[2], helper = -1;
+	int helper = -1;
 	struct clone_args ca = {
 		.flags = CLONE_PIDFD | (group >= 0 ? CLONE_INTO_CGROUP : 0),
 		.pidfd = (uintptr_t)&helper,
 		.exit_signal = SIGCHLD,
 		.cgroup = group >= 0 ? (uint64_t)group : 0,
 	};
-	pid_t pid;
+	pid_t pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
+
+	if (pid == 0)
+		_exit(exec_helper(x, sock));
+	if (pid < 0)
+		return -errno;
+	x->helper = helper;
+	return 0;
+}
+
+/* What a guest can bring about: its groups are too many, threaded, have given their controllers
+ * away, or one goes as it is wanted. No failure of the host's is among it. */
+static bool is_guests_doing(int r, bool made)
+{
+	if (made)
+		return r == -EBUSY || r == -EOPNOTSUPP || r == -ENODEV;
+	return r == -EAGAIN || r == -ENOENT;
+}
+
+/* In the guest's own group, or beside it when the guest has made that impossible. */
+static int start_somewhere(struct launch_exec *x, int sock, struct cos_err *err)
+{
+	auto_close int inner = x->cg->payload < 0 ? -1 : cg_inner_dir(x->cg), beside = -1;
+	int r = x->cg->payload < 0 || inner >= 0 ? start_helper(x, sock, inner) : inner;
+
+	if (r < 0 && is_guests_doing(r, inner >= 0)) {
+		beside = cg_exec_dir(&x->host->topo, x->cg, err);
+		if (beside < 0)
+			return beside;
+		r = start_helper(x, sock, beside);
+	}
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "make a process in the guest's groups") : 0;
+}
+
+int launch_exec_start(struct launch_exec *x, struct cos_err *err)
+{
+	int sv[2], r;
 
 	x->sync = x->pidfd = x->master = x->helper = -1;
 	x->pid = 0;
-	x->born = NULL;
 	x->tty_checked = false;
-	if (group < 0 && x->host->topo.v2 >= 0)
-		return group;
 	x->born = mmap(NULL, sizeof(*x->born), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
 	if (x->born == MAP_FAILED) {
@@ -180,19 +213,13 @@ int launch_exec_start(struct launch_exec *x, struct cos_err *err)
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
-	pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
-	if (pid == 0)
-		_exit(exec_helper(x, sv[1]));
+	r = start_somewhere(x, sv[1], err);
 	close(sv[1]);
-	if (pid < 0) {
-		int no = errno;
-
+	if (r < 0)
 		close(sv[0]);
-		return cos_fail(err, COS_E_KERNEL, no, "clone3");
-	}
-	x->sync = sv[0];
-	x->helper = helper;
-	return 0;
+	else
+		x->sync = sv[0];
+	return r;
 }
 
 bool launch_is_terminal(int fd)

@@ -29,7 +29,7 @@ static enum outcome path_shown(const struct check *c, struct finding *f)
 	while ((line = strsep(&at, "\n"))) {
 		const char *path = strrchr(line, ':');
 
-		if (!path || strcmp(path, ":/") == 0 || strcmp(path, ":/../exec") == 0)
+		if (!path || strcmp(path, ":/") == 0 || strcmp(path, ":/exec") == 0)
 			continue;
 		note(f, "%s", line);
 		got = YES;
