@@ -38,16 +38,27 @@ int cmd_create(struct args *a)
 	return status;
 }
 
+static void print_answers(const struct args *a, json_t *answers)
+{
+	auto_json json_t *doc = json_pack("{s:O}", "guests", answers);
+
+	if (a->format == OUT_JSON)
+		out_json(doc);
+}
+
 static int each(struct args *a, const char *method, json_t *params, const char *const *states)
 {
+	auto_json json_t *answers = json_array();
 	char **names = NULL;
 	unsigned n = 0;
 	int r = talk_names(a, states, &names, &n);
 
 	if (a->rest)
 		r = say_usage(a, "'--' is for create, run and exec");
-	if (r == 0)
-		r = talk_each(a, method, params, names, n, a->format == OUT_JSON);
+	if (r == 0) {
+		r = talk_each(a, method, params, names, n, answers);
+		print_answers(a, answers);
+	}
 	names_free(names, n);
 	return r;
 }
@@ -57,38 +68,104 @@ static const char *const up[] = { "starting", "running", "frozen", "stopping", N
 static const char *const running[] = { "running", NULL };
 static const char *const frozen[] = { "frozen", NULL };
 
+static bool is_down(json_t *guest)
+{
+	return talk_state_is(guest, down);
+}
+
+static bool is_for_autostart(json_t *guest)
+{
+	return is_down(guest) && json_is_true(json_object_get(guest, "autostart"));
+}
+
+static bool is_up(json_t *guest)
+{
+	return talk_state_is(guest, up);
+}
+
+/* All guests that are WANTED, turn by turn. One that fails keeps no other from its turn. */
+static int in_turns(struct args *a, const char *method, json_t *params,
+		    bool (*wanted)(json_t *guest), bool stop)
+{
+	auto_json json_t *guests = NULL, *answers = json_array();
+	auto_free struct turn *turns = NULL;
+	auto_free char **names = NULL;
+	unsigned n = 0, count;
+	int status = talk_rows(a, "io.cos.Guest.List", NULL, "guests", &guests);
+
+	if (status || order_turns(guests, wanted, stop, &turns, &n) < 0 ||
+	    !(names = calloc(n + 1, sizeof(*names))))
+		return status ?: 1;
+	for (unsigned i = 0; i < n; i += count) {
+		int s;
+
+		for (count = 0; i + count < n && turns[i + count].turn == turns[i].turn; count++)
+			names[count] = (char *)turns[i + count].name;
+		s = talk_each(a, method, params, names, count, answers);
+		status = status ?: s;
+		if (s == EXIT_USAGE || s == cos_err_defs[COS_E_UNREACHABLE].exit_status)
+			break;
+	}
+	print_answers(a, answers);
+	return status;
+}
+
+static int add_time(struct args *a, json_t *params, char letter, const char *key)
+{
+	const char *text = a->value[(unsigned char)letter];
+	uint64_t usec;
+
+	if (!text)
+		return 0;
+	if (str_to_usec(text, &usec) < 0 || usec % 1000000)
+		return say_usage(a, "a time is in whole seconds, such as 30, 30s or 2m");
+	json_object_set_new(params, key, json_integer((json_int_t)(usec / 1000000)));
+	return 0;
+}
+
+/* --wait or --wait=TIME */
+static int add_wait(struct args *a, json_t *params)
+{
+	if (!a->value['V'])
+		return 0;
+	json_object_set_new(params, "wait", json_true());
+	return a->value['V'][0] ? add_time(a, params, 'V', "within") : 0;
+}
+
 int cmd_start(struct args *a)
 {
 	auto_json json_t *params = json_object();
+	bool autostart = a->value['O'] != NULL;
+	int r = add_wait(a, params);
 
-	return each(a, "io.cos.Guest.Start", params, down);
-}
-
-static int add_timeout(struct args *a, json_t *params)
-{
-	uint64_t usec;
-
-	if (!a->value['t'])
-		return 0;
-	if (str_to_usec(a->value['t'], &usec) < 0 || usec % 1000000)
-		return say_usage(a,
-				 "--timeout takes a time in whole seconds such as 30, 30s or 2m");
-	json_object_set_new(params, "timeout", json_integer((json_int_t)(usec / 1000000)));
-	return 0;
+	if (r || (!autostart && !a->value['a']))
+		return r ?: each(a, "io.cos.Guest.Start", params, down);
+	if (a->argc > 0 || a->rest || (autostart && a->value['a']))
+		return say_usage(a, "--all or --autostart, or names, and no command");
+	json_object_set_new(params, "ensure", json_true()); /* another may have required it */
+	return in_turns(a, "io.cos.Guest.Start", params, autostart ? is_for_autostart : is_down,
+			false);
 }
 
 int cmd_stop(struct args *a)
 {
 	auto_json json_t *params = json_object();
-	int r = add_timeout(a, params);
+	int r = add_time(a, params, 't', "timeout");
 
-	return r ?: each(a, "io.cos.Guest.Stop", params, up);
+	if (r == 0)
+		r = add_wait(a, params);
+	json_object_del(params, "wait"); /* an answer means the end anyway */
+	if (r || !a->value['a'])
+		return r ?: each(a, "io.cos.Guest.Stop", params, up);
+	if (a->argc > 0 || a->rest)
+		return say_usage(a, "--all or names, and no command");
+	return in_turns(a, "io.cos.Guest.Stop", params, is_up, true);
 }
 
 int cmd_restart(struct args *a)
 {
 	auto_json json_t *params = json_object();
-	int r = add_timeout(a, params);
+	int r = add_time(a, params, 't', "timeout");
 
 	return r ?: each(a, "io.cos.Guest.Restart", params, NULL);
 }

@@ -30,8 +30,7 @@ static int watch(struct args *a, look_fn *look, bool once)
 	auto_json json_t *state = NULL;
 	int r = 0;
 
-	if ((a->value['D'] &&
-	     (str_to_usec(a->value['D'], &delay) < 0 || delay < DELAY_MIN_USEC)) ||
+	if ((a->value['D'] && (str_to_usec(a->value['D'], &delay) < 0 || delay < DELAY_MIN_USEC)) ||
 	    (a->value['n'] && str_to_u64(a->value['n'], &rounds) < 0))
 		return say_usage(a, "--delay takes a time of 0.1 s or more, --iterations a number");
 	for (uint64_t i = 0; i < rounds && r == 0; i++) {
@@ -58,17 +57,17 @@ static const struct column stat_cols[] = {
 };
 
 static const struct column limit_cols[] = {
-	{ "NAME", "name", COL_TEXT },       { "RESOURCE", "limit", COL_TEXT },
-	{ "HELD", "held", COL_COUNT },      { "MAXHELD", "maxheld", COL_COUNT },
-	{ "BARRIER", "barrier", COL_TEXT }, { "LIMIT", "max", COL_TEXT },
+	{ "NAME", "name", COL_TEXT },        { "RESOURCE", "limit", COL_TEXT },
+	{ "HELD", "held", COL_COUNT },       { "MAXHELD", "maxheld", COL_COUNT },
+	{ "BARRIER", "barrier", COL_TEXT },  { "LIMIT", "max", COL_TEXT },
 	{ "FAILCNT", "failcnt", COL_COUNT },
 };
 
 static const struct column pressure_cols[] = {
-	{ "NAME", "name", COL_TEXT },           { "RESOURCE", "resource", COL_TEXT },
-	{ "SOME10", "some_avg10", COL_TEXT },   { "SOME60", "some_avg60", COL_TEXT },
-	{ "SOMETIME", "some_usec", COL_USEC },  { "FULL10", "full_avg10", COL_TEXT },
-	{ "FULL60", "full_avg60", COL_TEXT },   { "FULLTIME", "full_usec", COL_USEC },
+	{ "NAME", "name", COL_TEXT },          { "RESOURCE", "resource", COL_TEXT },
+	{ "SOME10", "some_avg10", COL_TEXT },  { "SOME60", "some_avg60", COL_TEXT },
+	{ "SOMETIME", "some_usec", COL_USEC }, { "FULL10", "full_avg10", COL_TEXT },
+	{ "FULL60", "full_avg60", COL_TEXT },  { "FULLTIME", "full_usec", COL_USEC },
 };
 
 /* One row for each guest and limit, or guest and resource. */
@@ -257,15 +256,14 @@ static void print_pinned(json_t *answer)
 	       text_of(answer, "shared_cpus"));
 	json_array_foreach(json_object_get(answer, "pinned"), i, row)
 		printf("CPUs %s %s %s\n", text_of(row, "cpus"),
-		       json_is_true(json_object_get(row, "dedicated")) ? "dedicated to"
-									: "used by",
+		       json_is_true(json_object_get(row, "dedicated")) ? "dedicated to" : "used by",
 		       text_of(row, "guest"));
 }
 
 int cmd_capacity(struct args *a)
 {
 	static const struct column cols[] = {
-		{ "RESOURCE", "resource", COL_TEXT }, { "TOTAL", "total", COL_COUNT },
+		{ "RESOURCE", "resource", COL_TEXT },  { "TOTAL", "total", COL_COUNT },
 		{ "RESERVED", "reserved", COL_COUNT }, { "PROMISED", "promised", COL_COUNT },
 		{ "USED", "used", COL_COUNT },
 	};

@@ -86,11 +86,26 @@ int talk(const struct args *a, const char *method, json_t *params, json_t **ret,
 /* A call of whose answer KEY is wanted: rows. PARAMS may be NULL. *RET is the caller's. */
 int talk_rows(const struct args *a, const char *method, json_t *params, const char *key,
 	      json_t **ret);
-/* One call for each name, PARALLEL at once; steals nothing. PARAMS gets "name" added. */
+/* One call for each name, PARALLEL at once; steals nothing. PARAMS gets "name" added. The answers
+ * are added to ANSWERS. */
 int talk_each(const struct args *a, const char *method, json_t *params, char **names, unsigned n,
-	      bool print_answers);
+	      json_t *answers);
+/* Whether the state of GUEST, an object of List, is one of STATES (NULL: any). */
+bool talk_state_is(json_t *guest, const char *const *states);
 /* Names of the command line, or with --all those of guests in one of the STATES (NULL: any). */
 int talk_names(const struct args *a, const char *const *states, char ***ret, unsigned *ret_n);
+
+/* --- order.c --- */
+/* A guest that is to be started or stopped; it has to wait for all before it of another TURN. */
+struct turn {
+	const char *name; /* borrowed from the list */
+	unsigned turn;
+};
+/* The guests of GUESTS (rows of io.cos.Guest.List) for which WANTED says so, in the order of
+ * starting them, or with DOWN of stopping: by priority, and there none before those that require
+ * it. The caller frees *RET. */
+int order_turns(json_t *guests, bool (*wanted)(json_t *guest), bool down, struct turn **ret,
+		unsigned *ret_n);
 
 /* --- pump.c --- */
 struct pump {

@@ -86,8 +86,8 @@ static void help_one(const struct command *c)
 
 			if (d->letter != *o)
 				continue;
-			snprintf(left, sizeof(left), "--%s%s%s", d->name, d->arg ? " " : "",
-				 d->arg ?: "");
+			snprintf(left, sizeof(left), "--%s%s%s", d->name,
+				 d->arg && d->arg[0] != '[' ? " " : "", d->arg ?: "");
 			printf("  %-26s%s\n", left, d->help);
 		}
 	}
@@ -172,6 +172,14 @@ static char letter_of(const char *shorts, const char *letters, int short_option)
 	return '\0';
 }
 
+/* "[=ARG]" may be left out. */
+static int arg_of(const struct option_def *d)
+{
+	if (!d->arg)
+		return no_argument;
+	return d->arg[0] == '[' ? optional_argument : required_argument;
+}
+
 static unsigned long_options(const struct command *c, struct option *out)
 {
 	unsigned n = 0;
@@ -180,9 +188,7 @@ static unsigned long_options(const struct command *c, struct option *out)
 		const struct option_def *d = &option_defs[i];
 
 		if (strchr(c->options, d->letter))
-			out[n++] =
-				(struct option){ d->name, d->arg ? required_argument : no_argument,
-						 NULL, 256 + d->letter };
+			out[n++] = (struct option){ d->name, arg_of(d), NULL, 256 + d->letter };
 	}
 	out[n++] = (struct option){ "socket", required_argument, NULL, OPT_SOCKET };
 	out[n++] = (struct option){ "help", no_argument, NULL, OPT_HELP };

@@ -98,11 +98,10 @@ static unsigned fill(const struct args *a, struct slot *slots, unsigned n, const
 }
 
 int talk_each(const struct args *a, const char *method, json_t *params, char **names,
-	      unsigned count, bool print_answers)
+	      unsigned count, json_t *answers)
 {
 	struct slot slots[PARALLEL_MAX] = { 0 };
 	struct pollfd fds[PARALLEL_MAX];
-	auto_json json_t *answers = json_array(), *doc = NULL;
 	unsigned n = parallel_of(a), next = 0;
 	int status = 0;
 
@@ -119,20 +118,18 @@ int talk_each(const struct args *a, const char *method, json_t *params, char **n
 			status = status ?: s;
 		}
 	}
-	if (print_answers) {
-		doc = json_pack("{s:O}", "guests", answers);
-		out_json(doc);
-	}
 	return status;
 }
 
-static bool is_one_of(const char *const *states, const char *state)
+bool talk_state_is(json_t *guest, const char *const *states)
 {
-	for (; states && *states; states++) {
+	const char *state = json_string_value(json_object_get(guest, "state"));
+
+	for (; state && states && *states; states++) {
 		if (strcmp(*states, state) == 0)
 			return true;
 	}
-	return !states;
+	return state && !states;
 }
 
 static int all_names(const struct args *a, const char *const *states, char ***ret, unsigned *ret_n)
@@ -148,9 +145,7 @@ static int all_names(const struct args *a, const char *const *states, char ***re
 	list = json_object_get(answer, "guests");
 	*ret = calloc(json_array_size(list) + 1, sizeof(**ret));
 	json_array_foreach(list, i, g) {
-		const char *state = json_string_value(json_object_get(g, "state"));
-
-		if (state && is_one_of(states, state))
+		if (talk_state_is(g, states))
 			(*ret)[n++] = strdup(json_string_value(json_object_get(g, "name")) ?: "");
 	}
 	*ret_n = n;

@@ -11,6 +11,9 @@
 
 #include "cosd/api.h"
 #include "cosd/guest.h"
+#include "cosd/health.h"
+#include "cosd/hook.h"
+#include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
@@ -21,8 +24,8 @@
 struct params {
 	char name[NAME_SIZE], signal[17], attach[9];
 	json_t *spec;
-	uint64_t timeout, rows, cols;
-	bool kill, force, expanded;
+	uint64_t timeout, within, rows, cols;
+	bool kill, force, expanded, ensure, wait;
 };
 
 #define NO_TIMEOUT UINT64_MAX
@@ -35,6 +38,7 @@ struct params {
 #define F_OPT_NAME FIELD("name", STR, name, 1, NAME_SIZE - 1, false)
 #define F_SPEC     FIELD("spec", ANY, spec, 0, 0, true)
 #define F_TIMEOUT  FIELD("timeout", UINT, timeout, 0, 86400, false)
+#define F_WITHIN   FIELD("within", UINT, within, 1, 86400, false)
 #define F_ROWS     FIELD("rows", UINT, rows, 0, 65535, false)
 #define F_COLS     FIELD("cols", UINT, cols, 0, 65535, false)
 
@@ -98,16 +102,70 @@ static int start_waiting(struct call *c, struct guest *g, enum call_wait what, c
 	return r;
 }
 
+static void deadline_fire(struct loop_timer *t)
+{
+	struct call *c = container_of(t, struct call, deadline);
+	const char *name = json_string_value(json_object_get(c->params, "name"));
+	struct guest *g = guest_find(c->d, name);
+	const char *health = g ? health_name(g) : NULL;
+	struct cos_err err;
+
+	cos_fail(&err, COS_E_TIMEOUT, 0, "%s is %s%s%s", name,
+		 g ? guest_state_name[g->state] : "gone", health ? ", health: " : "", health ?: "");
+	cos_advise(&err, 0, "it goes on: 'cosctl status %s' tells how", name);
+	if (g && c->wait == WAIT_RESTART)
+		g->end.restart = true;
+	list_del(&c->link);
+	call_fail(c, &err);
+}
+
+/* The call is answered within SEC seconds (0: whenever), and what it asked for goes on. */
+static void set_deadline(struct call *c, uint64_t sec)
+{
+	c->deadline.fire = deadline_fire;
+	if (sec)
+		loop_timer_set(&c->d->loop, &c->deadline, sec * USEC_PER_SEC);
+}
+
+/* One that runs, or will, is what the caller wants. */
+static void join(struct call *c, struct guest *g)
+{
+	switch (g->state) {
+	case GS_STOPPING:
+		wait_for(c, g, WAIT_RESTART);
+		return;
+	case GS_RUNNING:
+	case GS_FROZEN:
+		wait_for(c, g, WAIT_START);
+		if (!hook_runs(g, HOOK_POST_START))
+			guest_answer_running(g);
+		return;
+	case GS_STARTING:
+	case GS_DEFINED:
+	case GS_FAILED:
+	case GS__N:
+		break;
+	}
+	wait_for(c, g, WAIT_START);
+}
+
 int api_guest_start(struct call *c, json_t *params, struct cos_err *err)
 {
 	struct guest *g = NULL;
 	struct params p;
-	int r = TAKE(params, &p, err, F_NAME);
+	int r = TAKE(params, &p, err, F_NAME, F_WITHIN, FIELD("ensure", BOOL, ensure, 0, 0, false),
+		     FIELD("wait", BOOL, wait, 0, 0, false));
 
 	if (r == 0)
 		r = find(c, &p, &g, err);
-	if (r == 0)
-		r = start_waiting(c, g, WAIT_START, NULL, err);
+	if (r == 0) {
+		c->healthy = p.wait;
+		set_deadline(c, p.within);
+		if (p.ensure && !guest_is_down(g))
+			join(c, g);
+		else
+			r = start_waiting(c, g, WAIT_START, NULL, err);
+	}
 	return r < 0 ? cos_context(err, r, "start %s", p.name) : 0;
 }
 
@@ -199,7 +257,8 @@ int api_guest_stop(struct call *c, json_t *params, struct cos_err *err)
 {
 	struct guest *g = NULL;
 	struct params p;
-	int r = TAKE(params, &p, err, F_NAME, F_TIMEOUT, FIELD("kill", BOOL, kill, 0, 0, false));
+	int r = TAKE(params, &p, err, F_NAME, F_TIMEOUT, F_WITHIN,
+		     FIELD("kill", BOOL, kill, 0, 0, false));
 	uint64_t timeout;
 
 	if (r == 0)
@@ -212,6 +271,7 @@ int api_guest_stop(struct call *c, json_t *params, struct cos_err *err)
 		call_reply(c, NULL, NULL, 0);
 		return 0;
 	}
+	set_deadline(c, p.within);
 	if (g->state == GS_STOPPING && timeout && !p.kill) { /* somebody asked already */
 		guest_stop_wanted(g);
 		wait_for(c, g, WAIT_END);

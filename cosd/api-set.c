@@ -7,6 +7,7 @@
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
 #include "cosd/health.h"
+#include "cosd/requires.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/kern/cg.h"
@@ -136,6 +137,11 @@ static int change(struct guest *g, json_t *change_doc, bool force, struct cos_er
 		r = spec_parse(doc, &next, err);
 	if (r < 0)
 		return r;
+	r = requires_check(g->d, &next, err);
+	if (r < 0) {
+		spec_done(&next);
+		return r;
+	}
 	r = rules_get(g->d, &next, err) ? apply_live(g, &next, force, err) : -EINVAL;
 	if (r == 0) {
 		swap(g, &own, &next);

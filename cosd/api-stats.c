@@ -1,5 +1,5 @@
-/* cosd/api-stats.c - calls that tell what guests use, how they stand to their limits, and what the host
- * has to give */
+/* cosd/api-stats.c - calls that tell what guests use, how they stand to their limits, and what the
+ * host has to give */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -78,12 +78,12 @@ static json_t *pressure_json(const struct guest *g, const struct cg_guest *cg)
 
 		if (cg_pressure(&g->d->host.topo, cg, i, &p) < 0)
 			continue;
-		json_object_set_new(
-			j, cg_psi_name[i],
-			json_pack("{s:f, s:f, s:I, s:f, s:f, s:I}", "some_avg10", p.some_avg10,
-				  "some_avg60", p.some_avg60, "some_usec", (json_int_t)p.some_usec,
-				  "full_avg10", p.full_avg10, "full_avg60", p.full_avg60,
-				  "full_usec", (json_int_t)p.full_usec));
+		json_object_set_new(j, cg_psi_name[i],
+				    json_pack("{s:f, s:f, s:I, s:f, s:f, s:I}", "some_avg10",
+					      p.some_avg10, "some_avg60", p.some_avg60, "some_usec",
+					      (json_int_t)p.some_usec, "full_avg10", p.full_avg10,
+					      "full_avg60", p.full_avg60, "full_usec",
+					      (json_int_t)p.full_usec));
 	}
 	return j;
 }
@@ -154,8 +154,8 @@ int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
 
 /* --- what the host has to give --- */
 
-/* Of one resource: all there is, what guests have for sure, what their limits allow together, what is
- * in use now. LIMIT_MAX: has no meaning here, or some guest has no limit. */
+/* Of one resource: all there is, what guests have for sure, what their limits allow together, what
+ * is in use now. LIMIT_MAX: has no meaning here, or some guest has no limit. */
 struct resource {
 	uint64_t total, reserved, promised, used;
 };
@@ -185,7 +185,7 @@ static void sum_guests(const struct daemon *d, struct resource *cpu, struct reso
 			continue;
 		ids->used++;
 		add(&cpu->promised, l->v[LIMIT_CPU_DEDICATED] ? cpus_count(&l->cpus) * 1000ULL
-							       : l->v[LIMIT_CPU_RATE]);
+							      : l->v[LIMIT_CPU_RATE]);
 		add(&memory->promised, l->v[LIMIT_MEMORY_MAX]);
 		memory->reserved += l->v[LIMIT_MEMORY_RESERVE];
 	}

@@ -41,6 +41,7 @@ struct conn {
 enum call_wait {
 	WAIT_NONE,
 	WAIT_START,   /* that it runs */
+	WAIT_HEALTHY, /* that it runs, and is healthy */
 	WAIT_RUN,     /* that it runs, then, with "more", that it ends */
 	WAIT_END,     /* that it ends */
 	WAIT_RESTART, /* that it ends, then that it runs */
@@ -56,8 +57,10 @@ struct call {
 	uid_t uid;
 	struct list link; /* in the list of whom it waits for */
 	enum call_wait wait;
-	bool told;  /* a run's first answer went out */
-	int fds[3]; /* the client's ends, for a run's first answer */
+	bool healthy;               /* WAIT_START becomes WAIT_HEALTHY, not an answer */
+	struct loop_timer deadline; /* if the call has one; whoever sets it ends it */
+	bool told;                  /* a run's first answer went out */
+	int fds[3];                 /* the client's ends, for a run's first answer */
 	unsigned n_fds;
 	void (*client_gone)(struct call *c); /* may be NULL; frees whatever hangs on the call */
 	void *data;

@@ -284,6 +284,7 @@ int call_take_fd(struct call *c)
 
 static void call_free(struct call *c)
 {
+	loop_timer_clear(&c->deadline);
 	for (unsigned i = 0; i < c->n_fds; i++)
 		close(c->fds[i]);
 	json_decref(c->params);

@@ -30,7 +30,8 @@ void cpus_survey(const struct daemon *d, struct cpus *ret_all, struct cpus *ret_
 	}
 }
 
-/* Another guest that runs and has some of the same CPUs, where one of both wants them for itself. */
+/* Another guest that runs and has some of the same CPUs, where one of both wants them for itself.
+ */
 static const struct guest *rival(const struct guest *g, const struct limits *want,
 				 struct cpus *ret_common)
 {

@@ -44,8 +44,11 @@ struct daemon {
 	struct list rules; /* struct rules_entry, profile.c */
 	struct list conns;
 	unsigned n_conns;
-	struct list jobs;   /* struct job.link */
-	struct list execs;  /* struct exec.link */
+	struct list jobs;    /* struct job.link */
+	struct list execs;   /* struct exec.link */
+	struct list waiting; /* struct guest.waits: for guests that they require */
+	struct loop_timer looking;
+	unsigned mark;      /* of the last walk through them */
 	struct list checks; /* struct health.link: wait for their turn */
 	unsigned checking;  /* that run */
 	struct event_log events;

@@ -229,7 +229,7 @@ static void go_on(struct guest *g, bool restart, bool delete)
 /* The hook post_stop has ended, or there is none. That it failed is an event. */
 static void came_down(struct guest *g, struct cos_err *err)
 {
-	bool restart = false, delete = false;
+	bool restart = g->end.restart, delete = false;
 	struct cos_err refused;
 
 	(void)err;
@@ -243,6 +243,10 @@ static void came_down(struct guest *g, struct cos_err *err)
 
 void guest_wind_up(struct guest *g)
 {
+	if (g->end.unhooked) {
+		came_down(g, NULL);
+		return;
+	}
 	if (hook_is_set(g, HOOK_POST_STOP)) /* to which the guest is gone */
 		clear_slot(g);
 	hook_run(g, HOOK_POST_STOP, came_down);
@@ -255,6 +259,7 @@ void guest_ended(struct guest *g, int status)
 	bool wanted;
 
 	guest_answer_running(g); /* its hook post_start may still run */
+	guest_answer_health(g, true);
 	g->status = status;
 	g->end.reboot =
 		!g->stop_asked && is_reboot(g, SIGHUP); /* who was asked to stop is not to return */

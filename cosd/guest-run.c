@@ -140,6 +140,7 @@ static void put_record(struct guest *g)
 /* On record too: after a restart of the worker the end that comes is still wanted. */
 static void note_stop(struct guest *g)
 {
+	guest_answer_health(g, true);
 	health_end(g);
 	if (g->stop_asked)
 		return;

@@ -12,6 +12,7 @@
 #include "cosd/health.h"
 #include "cosd/hook.h"
 #include "cosd/points.h"
+#include "cosd/requires.h"
 #include "cow-fs/root.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
@@ -79,6 +80,12 @@ static void launch_gone(struct guest *g)
 /* Undoes a start that did not succeed; the guest then holds nothing. */
 static void give_up(struct guest *g)
 {
+	requires_forget(g);
+	for (int i = 0; i < 3; i++)
+		close_p(&g->stdio[i]);
+	close_p(&g->view);
+	if (!g->launch) /* it was still to wait for others */
+		return;
 	loop_del(&g->sync);
 	launch_undo(g->launch);
 	launch_gone(g);
@@ -119,8 +126,22 @@ static void start_timeout(struct loop_timer *t)
 
 static json_t *start_answer(const struct guest *g)
 {
-	return json_pack("{s:s, s:I, s:O}", "name", g->name, "start_usec",
+	return json_pack("{s:s, s:I, s:O*}", "name", g->name, "start_usec",
 			 (json_int_t)g->start_cost_usec, "steps", g->steps);
+}
+
+/* One that waits for a start has what it waited for. */
+static void answer_up(struct guest *g, struct call *c)
+{
+	unsigned n = c->n_fds;
+
+	if (c->healthy && g->health) {
+		c->wait = WAIT_HEALTHY;
+		return;
+	}
+	list_del(&c->link);
+	c->n_fds = 0;
+	call_reply(c, start_answer(g), c->fds, n);
 }
 
 void guest_answer_running(struct guest *g)
@@ -135,11 +156,40 @@ void guest_answer_running(struct guest *g)
 			call_continue(c, start_answer(g), c->fds, c->n_fds);
 			c->n_fds = 0;
 		} else if (c->wait == WAIT_START || (c->wait == WAIT_RUN && !c->told)) {
-			unsigned n = c->n_fds;
+			answer_up(g, c);
+		}
+	}
+	guest_answer_health(g, false);
+}
 
-			list_del(&c->link);
-			c->n_fds = 0;
-			call_reply(c, start_answer(g), c->fds, n);
+static int say_unhealthy(const struct guest *g, bool gone, struct cos_err *err)
+{
+	if (gone)
+		return cos_fail(err, COS_E_STATE, 0,
+				"%s ended, or was stopped, before it was healthy", g->name);
+	return cos_advise(err, cos_fail(err, COS_E_STATE, 0, "%s runs and is unhealthy", g->name),
+			  "the event health tells what its check said");
+}
+
+void guest_answer_health(struct guest *g, bool gone)
+{
+	struct list *p, *next;
+	struct cos_err err;
+
+	if (!gone && g->health && !health_is_good(g) && !health_is_bad(g))
+		return;
+	list_for_each_safe(p, next, &g->waiters) {
+		struct call *c = list_entry(p, struct call, link);
+
+		if (c->wait != WAIT_HEALTHY)
+			continue;
+		list_del(&c->link);
+		if (gone || health_is_bad(g)) {
+			say_unhealthy(g, gone, &err);
+			cos_context(&err, 0, "start %s", g->name);
+			call_fail(c, &err);
+		} else {
+			call_reply(c, start_answer(g), NULL, 0);
 		}
 	}
 }
@@ -163,6 +213,7 @@ static void started(struct guest *g, struct cos_err *err)
 {
 	(void)err;
 	guest_answer_running(g);
+	requires_tell(g);
 }
 
 /* --- the steps --- */
@@ -199,7 +250,9 @@ static const struct launch_rules *find_rules(struct guest *g, struct cos_err *er
 	return NULL;
 }
 
-int act_start(struct guest *g, struct cos_err *err)
+/* What a start holds until it has ended one way or another: the slot, the root, the engine's part.
+ */
+static int acquire(struct guest *g, struct cos_err *err)
 {
 	const struct launch_rules *rules = find_rules(g, err);
 	int r = rules ? cpus_admit(g, &g->spec.limits, err) : -EINVAL, userns = -1, netns = -1;
@@ -234,8 +287,20 @@ int act_start(struct guest *g, struct cos_err *err)
 	cpus_changed(g);
 	json_decref(g->steps);
 	g->steps = json_object();
+	return 0;
+}
+
+int act_start(struct guest *g, struct cos_err *err)
+{
+	int r = find_rules(g, err) ? requires_admit(g, err) : -EINVAL;
+
+	if (r == 0 && !requires_wait(g))
+		r = acquire(g, err);
+	if (r < 0)
+		return r;
 	g->stop_asked = g->killed = g->sick = false;
 	memset(&g->end, 0, sizeof(g->end));
+	g->end.unhooked = true;
 	return 0;
 }
 
@@ -313,21 +378,42 @@ static void begin(struct guest *g, struct cos_err *err)
 	}
 }
 
+/* All is acquired. From here on the guest's hooks have their say, to the end. */
+static void prepare(struct guest *g)
+{
+	for (int i = 0; i < 3; i++)
+		g->launch->stdio[i] = take_fd(g->stdio[i]);
+	g->end.unhooked = false;
+	hook_run(g, HOOK_PRE_START, begin);
+}
+
 int guest_start(struct guest *g, const int *stdio, struct cos_err *err)
 {
 	int r = guest_event(g, GE_START, err);
 
 	for (int i = 0; stdio && i < 3; i++) {
 		if (r == 0)
-			g->launch->stdio[i] = stdio[i];
+			g->stdio[i] = stdio[i];
 		else
 			close(stdio[i]);
 	}
 	if (r < 0)
 		close_p(&g->view);
-	else
-		hook_run(g, HOOK_PRE_START, begin);
+	else if (!g->awaits)
+		prepare(g);
 	return r;
+}
+
+void guest_required(struct guest *g, struct cos_err *err)
+{
+	struct cos_err own;
+
+	if (!err && acquire(g, &own) < 0)
+		err = &own;
+	if (err)
+		fail(g, GE_FAIL, err);
+	else
+		prepare(g);
 }
 
 /* --- how it came out --- */
@@ -376,7 +462,7 @@ int act_failed(struct guest *g, struct cos_err *err)
 	event_say(g->d, g->name, "start-failed", json_pack("{s:s}", "reason", g->reason));
 	cos_context(err, 0, "start %s", g->name);
 	g->end.unstarted = g->end.failed = true;
-	g->hook_due = hook_is_set(g, HOOK_POST_STOP);
+	g->hook_due = !g->end.unhooked && hook_is_set(g, HOOK_POST_STOP);
 	record_put_ended(g);
 	g->why = malloc(sizeof(*g->why));
 	if (g->why)

@@ -1,6 +1,7 @@
 /* cosd/guest-state.c - the whole lifecycle of a guest; no other file assigns g->state */
 #include "cosd/guest.h"
 #include "cosd/hits.h"
+#include "cosd/requires.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
@@ -70,6 +71,7 @@ int guest_event(struct guest *g, enum guest_event ev, struct cos_err *err)
 	if (r < 0)
 		return r;
 	g->state = tr->next == GS_DEFINED && guest_is_refused(g) ? GS_FAILED : tr->next;
+	requires_tell(g);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "cosd/health.h"
 #include "cosd/hook.h"
 #include "cosd/points.h"
+#include "cosd/requires.h"
 #include "cow-fs/root.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
@@ -69,6 +70,8 @@ struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct
 	if (spec->hostname == spec->name)
 		g->spec.hostname = g->spec.name;
 	g->slot = g->pidfd = g->console = g->view = -1;
+	memset(g->stdio, -1, sizeof(g->stdio));
+	list_init(&g->waits);
 	g->status = STATUS_NONE;
 	list_init(&g->waiters);
 	list_add_tail(place_of(d, g->name), &g->link);
@@ -93,6 +96,7 @@ void guest_free(struct guest *g)
 	list_del(&g->link);
 	g->d->n_guests--;
 	hook_forget(g);
+	requires_tell(g);
 	loop_timer_clear(&g->timer);
 	g->timer.fire = guest_free_now; /* when the loop knows nothing of its sources any more */
 	loop_timer_set(&g->d->loop, &g->timer, 0);
@@ -125,6 +129,11 @@ int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_e
 		return r;
 	if (guest_find(d, spec.name)) {
 		r = cos_fail(err, COS_E_EXISTS, 0, "there is a guest named %s already", spec.name);
+		spec_done(&spec);
+		return r;
+	}
+	r = requires_check(d, &spec, err);
+	if (r < 0) {
 		spec_done(&spec);
 		return r;
 	}
@@ -240,6 +249,12 @@ json_t *guest_state_json(struct guest *g)
 	}
 	if (g->reason[0])
 		json_object_set_new(j, "reason", json_string(g->reason));
+	if (g->spec.autostart)
+		json_object_set_new(j, "autostart", json_true());
+	if (g->spec.priority)
+		json_object_set_new(j, "priority", json_integer((json_int_t)g->spec.priority));
+	if (json_array_size(g->spec.requires))
+		json_object_set(j, "requires", g->spec.requires);
 	if (health_name(g))
 		json_object_set_new(j, "health", json_string(health_name(g)));
 	if (g->restarts)

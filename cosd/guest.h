@@ -41,13 +41,19 @@ struct guest {
 	bool adopted;      /* child of the keeper, not of this worker */
 	int status;        /* wait status of the last end, STATUS_NONE, STATUS_UNKNOWN */
 	char reason[400];  /* why it is failed */
+	int stdio[3];      /* the guest's ends of a client's pipes until it is launched; -1 */
+	struct list waits; /* in daemon.waiting, requires.c */
+	json_t *awaits;    /* names of guests that are to be up first; NULL: it does not wait */
+	uint32_t begun;    /* a bit for each of them that was on its way */
+	bool look;         /* one of them has changed */
+	unsigned mark;     /* of the last walk that came here */
 	struct hook *hook; /* under way, hook.c */
 	bool hook_due;     /* post_stop is to run, or to run again after a restart of the worker */
 	struct health *health; /* its checks while it runs, health.c; NULL: none */
 	bool sick;             /* it is ended for its health, which is a failure; REASON says why */
 	uint64_t stop_usec;    /* between the stop signal and the kill */
 	struct {
-		bool unstarted, failed, reboot, halt;
+		bool unstarted, unhooked, failed, reboot, halt, restart;
 		uint64_t ran_usec;
 	} end;               /* how it came down, until that is dealt with */
 	struct cos_err *why; /* of a start that failed, until it is told */
@@ -140,6 +146,8 @@ bool guest_is_frozen(const struct guest *g);
 /* Starts from DEFINED or FAILED; calls in g->waiters are answered when it runs or fails. STDIO: the
  * guest's ends of a client's pipes (taken, also on failure), or NULL. */
 int guest_start(struct guest *g, const int *stdio, struct cos_err *err);
+/* What G requires is up, or ERR says why it is not: its start goes on, or fails. */
+void guest_required(struct guest *g, struct cos_err *err);
 /* Asks a running guest to end, with TIMEOUT_SEC until the kill; 0: kills at once. A start is given
  * up. When it returns G may be down already; calls that wait for that are in g->waiters before. */
 int guest_stop(struct guest *g, uint64_t timeout_sec, struct cos_err *err);
@@ -156,6 +164,8 @@ void guest_drop_unstarted(struct guest *g);
 void guest_set_reason(struct guest *g, const struct cos_err *err);
 /* Calls in g->waiters that wait for its start are answered: it runs, or ERR. */
 void guest_answer_running(struct guest *g);
+/* Those that wait for its health, once there is no doubt left, or GONE: it stops or has ended. */
+void guest_answer_health(struct guest *g, bool gone);
 void guest_answer_failed(struct guest *g, const struct cos_err *err);
 /* Whether a restart was due; it is not any more, and who waited for it is told. */
 bool guest_cancel_restart(struct guest *g);

@@ -6,6 +6,7 @@
 
 #include "cosd/exec.h"
 #include "cosd/health.h"
+#include "cosd/requires.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
@@ -33,6 +34,16 @@ static void take_turns(struct daemon *d);
 const char *health_name(const struct guest *g)
 {
 	return g->health ? guest_health_name[g->health->state] : NULL;
+}
+
+bool health_is_good(const struct guest *g)
+{
+	return g->health && g->health->state == HEALTH_GOOD;
+}
+
+bool health_is_bad(const struct guest *g)
+{
+	return g->health && g->health->state == HEALTH_BAD;
 }
 
 /* --- what a check says --- */
@@ -71,8 +82,10 @@ static void change(struct health *h, enum guest_health to)
 		json_object_set_new(more, "reason", json_string(h->why));
 	event_say(g->d, g->name, "health", more);
 	h->state = to;
+	requires_tell(g);
 	if (record_put_running(g, g->pid, &err) < 0) /* it may have ended already */
 		log_say(LOG_DEBUG, "%s: %s", g->name, err.why);
+	guest_answer_health(g, false);
 	if (to == HEALTH_BAD)
 		act_on(g, h->why);
 }
@@ -292,4 +305,6 @@ void health_changed(struct guest *g, const struct spec *before)
 		return;
 	health_end(g);
 	health_begin(g, HEALTH_STARTING);
+	guest_answer_health(g, false);
+	requires_tell(g);
 }

@@ -13,5 +13,7 @@ void health_pause(struct guest *g);
 void health_resume(struct guest *g);
 /* Its specification was another one before. */
 void health_changed(struct guest *g, const struct spec *before);
+bool health_is_good(const struct guest *g);
+bool health_is_bad(const struct guest *g);
 /* NULL: it has no checks, or does not run. */
 const char *health_name(const struct guest *g);

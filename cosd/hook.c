@@ -33,6 +33,13 @@ bool hook_is_set(const struct guest *g, enum hook_id id)
 	return g->spec.hooks[id] != NULL;
 }
 
+bool hook_runs(const struct guest *g, enum hook_id id)
+{
+	const struct hook *h = g->hook;
+
+	return h && h->then && (h->next == HOOK__N ? h->id : h->next) == id;
+}
+
 /* --- what it is given --- */
 
 /* The guest as cos-api(7) describes it, with what OCI's hooks look for. */

@@ -13,6 +13,8 @@
 typedef void hook_done(struct guest *g, struct cos_err *err);
 
 bool hook_is_set(const struct guest *g, enum hook_id id);
+/* Whether it is under way. */
+bool hook_runs(const struct guest *g, enum hook_id id);
 /* Runs the hook ID, then calls THEN: from within if G has no such hook. One that is still under way
  * is given up and gone before the next begins. */
 void hook_run(struct guest *g, enum hook_id id, hook_done *then);

@@ -18,6 +18,7 @@
 #include "cosd/guest.h"
 #include "cosd/hits.h"
 #include "cosd/points.h"
+#include "cosd/requires.h"
 #include "cow-fs/mount.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
@@ -167,6 +168,7 @@ static int setup(struct daemon *d, struct cos_err *err)
 		cpus_share(d);
 		hits_init(d);
 		pool_init(d);
+		requires_init(d);
 	}
 	if (r == 0)
 		r = conns_listen(d, err);
@@ -206,8 +208,8 @@ int worker_run(struct keep_args *a, int link)
 		.keeper = { .fd = link },
 		.reaper = { .fire = slot_reaper_fire },
 	};
-	struct list *const lists[] = { &d.guests, &d.rules,  &d.conns, &d.jobs,
-				       &d.execs,  &d.checks, &d.dying };
+	struct list *const lists[] = { &d.guests, &d.rules,  &d.conns,   &d.jobs,
+				       &d.execs,  &d.checks, &d.waiting, &d.dying };
 	struct cos_err err = { 0 };
 	int r;
 

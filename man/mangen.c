@@ -212,7 +212,8 @@ static void put_option(const struct option *o)
 {
 	printf("\t*--%s*", o->name);
 	if (o->arg) {
-		printf(" ");
+		if (o->arg[0] != '[')
+			printf(" ");
 		put(o->arg);
 	}
 	printf("\n\t\t%s\n\n", o->help);

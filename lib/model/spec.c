@@ -134,6 +134,31 @@ static int parse_profiles(json_t *v, const char *at, void *to, struct cos_err *e
 	return 0;
 }
 
+static int parse_requires(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_array(v, SPEC_REQUIRES_MAX, at, err);
+	const char *t;
+	json_t *e;
+	size_t i;
+
+	if (r < 0)
+		return r;
+	json_array_foreach(v, i, e) {
+		r = need_text(e, NAME_SIZE - 1, at, &t, err);
+		if (r < 0)
+			return r;
+		if (!str_is_name(t))
+			return jsonx_bad(err, at, "\"%s\" is not the name of a guest", t);
+		for (size_t k = 0; k < i; k++) {
+			if (json_equal(e, json_array_get(v, k)))
+				return jsonx_bad(err, at, "\"%s\" comes twice", t);
+		}
+	}
+	s->requires = v;
+	return 0;
+}
+
 /* Arguments may hold any byte but NUL. */
 static int need_words(json_t *v, const char *at, struct cos_err *err)
 {
@@ -451,6 +476,7 @@ static int parse_readonly_paths(json_t *v, const char *at, void *to, struct cos_
 #define T_TIMEZONE(m) FN(parse_timezone)
 #define T_BINDS(m)    FN(parse_binds)
 #define T_LIMITS(m)   FN(parse_limits)
+#define T_REQUIRES(m) FN(parse_requires)
 #define T_RESTART(m)  FN(parse_restart)
 #define T_SIGNAL(m)   FN(parse_signal)
 #define T_HEALTH(m)   FN(parse_health)

@@ -18,6 +18,7 @@
 #define SPEC_BINDS_MAX    32
 #define SPEC_PROFILES_MAX 8
 #define SPEC_PATHS_MAX    32
+#define SPEC_REQUIRES_MAX 32
 #define NAME_SIZE         64
 
 enum guest_kind { GUEST_CONTAINER };
@@ -57,6 +58,7 @@ struct spec {
 	char name[NAME_SIZE];
 	enum guest_kind type;
 	const char *template, *rootfs, *hostname, *user, *cwd, *timezone, *capabilities;
+	json_t *requires; /* names; NULL: none */
 	json_t *profiles, *command, *env, *seccomp, *devices, *masked_paths, *readonly_paths;
 	bool own_init; /* the guest's /sbin/init instead of COMMAND */
 	struct spec_bind binds[SPEC_BINDS_MAX];
@@ -68,8 +70,9 @@ struct spec {
 	struct spec_health health;
 	json_t *hooks[HOOK__N]; /* words, the first an absolute path of the host; NULL: none */
 	uint64_t hook_timeout;  /* seconds */
-	uint64_t owner;         /* uid on the host */
-	bool userns, manage, is_volatile, ephemeral, no_new_privs;
+	uint64_t priority;
+	uint64_t owner; /* uid on the host */
+	bool autostart, userns, manage, is_volatile, ephemeral, no_new_privs;
 };
 
 struct spec_key {

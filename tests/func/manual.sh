@@ -449,7 +449,7 @@ c start f
 await sh -c "'$COSCTL' list | grep -q 'ended by itself'"
 ok "restart of a running guest" c restart --timeout 0 r
 {
-	c set r 'health={"command":["true"]}'
+	c set r 'health={"command":["true"]}' autostart=true priority=1 'requires=["f"]'
 	c list -o json | grep -o '^   "[a-z_]*"'
 	c stats -o json | grep -o '^   "[a-z_]*"'
 	# the two detailed forms are one level deeper in the call's own answer
