@@ -19,6 +19,7 @@
 #include "lib/kern/proc.h"
 
 #define KILL_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define ASK_AGAIN_USEC    (USEC_PER_SEC / 20)
 
 static void process_ready(struct loop_source *s, uint32_t events)
 {
@@ -112,21 +113,40 @@ int act_thaw(struct guest *g, struct cos_err *err)
 
 /* --- ending it --- */
 
-static void stop_timeout(struct loop_timer *t)
+static int ask_to_stop(struct guest *g)
 {
-	struct guest *g = container_of(t, struct guest, timer);
-	struct cos_err err;
+	int r = launch_stop(&g->spec, g->pid, g->pidfd);
 
-	event_say(g->d, g->name, "stop-timeout", NULL);
-	if (guest_event(g, GE_TIMEOUT, &err) < 0)
-		log_say(LOG_ERROR, "%s: %s", g->name, err.why);
+	g->unsignalled = r == -EAGAIN;
+	return r == -EAGAIN || r == -ESRCH ? 0 : r;
 }
+
+static void stop_timeout(struct loop_timer *t);
 
 /* What has not ended after DELAY_USEC is killed, or killed again. */
 static void kill_after(struct guest *g, uint64_t delay_usec)
 {
+	g->kill_at_usec = clock_usec() + delay_usec;
+	if (g->unsignalled && delay_usec > ASK_AGAIN_USEC)
+		delay_usec = ASK_AGAIN_USEC;
 	g->timer.fire = stop_timeout;
 	loop_timer_set(&g->d->loop, &g->timer, delay_usec);
+}
+
+static void stop_timeout(struct loop_timer *t)
+{
+	struct guest *g = container_of(t, struct guest, timer);
+	uint64_t now = clock_usec();
+	struct cos_err err;
+
+	if (g->unsignalled && now < g->kill_at_usec) {
+		ask_to_stop(g);
+		kill_after(g, g->kill_at_usec - now);
+		return;
+	}
+	event_say(g->d, g->name, "stop-timeout", NULL);
+	if (guest_event(g, GE_TIMEOUT, &err) < 0)
+		log_say(LOG_ERROR, "%s: %s", g->name, err.why);
 }
 
 static void put_record(struct guest *g)
@@ -155,9 +175,9 @@ static void send_stop(struct guest *g, struct cos_err *err)
 
 	(void)err;
 	POINT_BEFORE("stop", "signal");
-	r = proc_signal(g->pidfd, g->spec.stop_signal);
+	r = ask_to_stop(g);
 	POINT_AFTER("stop", "signal");
-	if (r < 0 && r != -ESRCH)
+	if (r < 0)
 		log_say(LOG_ERROR, "signal %s: %s", g->name, strerrorname_np(-r));
 	kill_after(g, g->stop_usec);
 }
@@ -200,6 +220,7 @@ int act_kill(struct guest *g, struct cos_err *err)
 	if (!g->killed)
 		event_say(g->d, g->name, "kill", NULL);
 	g->killed = true;
+	g->unsignalled = false;
 	note_stop(g);
 	kill_after(g, KILL_TIMEOUT_USEC); /* again, should anything have slipped through */
 	return 0;

@@ -37,6 +37,8 @@ struct guest {
 	bool from_run;             /* made by Run: a start that fails deletes it */
 	bool again;                /* the start under way is the restart policy's */
 	bool stop_asked;           /* the end that comes is wanted */
+	bool unsignalled;          /* its init starts still: ask again */
+	uint64_t kill_at_usec;     /* while it stops */
 	bool killed;
 	bool adopted;      /* child of the keeper, not of this worker */
 	int status;        /* wait status of the last end, STATUS_NONE, STATUS_UNKNOWN */

@@ -552,7 +552,7 @@ int spec_parse(json_t *doc, struct spec *ret, struct cos_err *err)
 	if (!json_object_get(doc, "no_new_privs"))
 		s.no_new_privs = !s.own_init;
 	if (!s.stop_signal)
-		s.stop_signal = s.own_init ? SIGRTMIN + 3 : SIGTERM;
+		s.stop_signal = SIGTERM; /* known inits get their own: lib/launch/stop.c */
 	if (s.ephemeral)
 		s.is_volatile = true;
 	s.doc = json_incref(doc);
