@@ -12,7 +12,7 @@ count() { # GUEST KEY FILE...
 	k=$2
 	shift 2
 	for f; do
-		for at in /sys/fs/cgroup/*/cos/"$INSTANCE"/guests/"$s"/"$f" /sys/fs/cgroup/cos/"$INSTANCE"/guests/"$s"/"$f"; do
+		for at in /sys/fs/cgroup/*/cos."$INSTANCE"/"$s"/"$f" /sys/fs/cgroup/cos."$INSTANCE"/"$s"/"$f"; do
 			[ -e "$at" ] && awk -v k="$k" '$1 == k { print $2; found = 1; exit } END { exit !found }' "$at" && return
 		done
 	done
@@ -30,8 +30,8 @@ refused() {
 # Bytes written, of the disk that was written to most: what lies on a loop device is counted on two.
 written() {
 	s=$("$COSCTL" status -o json "$1" | sed -n 's/.*"slot": *\([0-9]*\).*/\1/p')
-	cat /sys/fs/cgroup/*/cos/"$INSTANCE"/guests/"$s"/blkio.throttle.io_service_bytes \
-		/sys/fs/cgroup/cos/"$INSTANCE"/guests/"$s"/io.stat 2>/dev/null |
+	cat /sys/fs/cgroup/*/cos."$INSTANCE"/"$s"/blkio.throttle.io_service_bytes \
+		/sys/fs/cgroup/cos."$INSTANCE"/"$s"/io.stat 2>/dev/null |
 		awk '{ n = 0; if ($2 == "Write") n = $3; else if (match($0, /wbytes=[0-9]+/)) n = substr($0, RSTART + 7, RLENGTH - 7)
 			if (n + 0 > most) most = n + 0 } END { printf "%.0f\n", most }'
 }
