@@ -228,13 +228,10 @@ static int reap(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int bench_run(const struct bench *b, const char *const *argv, int out)
+int bench_wait(pid_t pid)
 {
-	pid_t pid = bench_spawn(b, argv, out);
-	auto_close int pidfd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0U);
+	auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0U);
 
-	if (pid < 0)
-		return pid;
 	if (!wait_exit(pidfd, CHILD_WAIT_MSEC)) {
 		kill(pid, SIGTERM);
 		if (!wait_exit(pidfd, TERM_WAIT_MSEC))
@@ -243,6 +240,13 @@ int bench_run(const struct bench *b, const char *const *argv, int out)
 		return stopped ? -EINTR : -ETIMEDOUT;
 	}
 	return reap(pid);
+}
+
+int bench_run(const struct bench *b, const char *const *argv, int out)
+{
+	pid_t pid = bench_spawn(b, argv, out);
+
+	return pid < 0 ? pid : bench_wait(pid);
 }
 
 int bench_capture(const struct bench *b, const char *const *argv, char *buf, size_t size)
@@ -285,6 +289,17 @@ static int copy_program(const char *from, int dir, const char *to)
 	return n < 0 ? fail(-errno, from) : 0;
 }
 
+int bench_add_program(const struct bench *b, const char *root, const char *program)
+{
+	char path[PATH_MAX + 32], bin[64];
+	auto_close int dir = -1;
+
+	snprintf(bin, sizeof(bin), "%s/bin", root);
+	snprintf(path, sizeof(path), "%s/%s", b->home, program);
+	dir = openat(b->dirfd, bin, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return dir < 0 ? fail(-errno, bin) : copy_program(path, dir, program);
+}
+
 int bench_make_root(const struct bench *b, const char *name)
 {
 	static const char *const dirs[] = { "bin", "dev",  "etc", "proc", "root",
@@ -292,7 +307,6 @@ int bench_make_root(const struct bench *b, const char *name)
 	static const char *const links[] = { "sh", "sleep", "true", "cat" };
 	auto_close int root = io_dir_at(b->dirfd, name, 0755);
 	auto_close int bin = -1;
-	char first[PATH_MAX + 8];
 	int r;
 
 	for (size_t i = 0; root >= 0 && i < ARRAY_SIZE(dirs); i++)
@@ -305,10 +319,7 @@ int bench_make_root(const struct bench *b, const char *name)
 			return fail(-errno, links[i]);
 	}
 	r = copy_program("/usr/bin/busybox", bin, "busybox");
-	if (r < 0)
-		return r;
-	snprintf(first, sizeof(first), "%s/first", b->home);
-	return copy_program(first, bin, "first");
+	return r < 0 ? r : bench_add_program(b, name, "first");
 }
 
 /* ---- opening and closing ---- */

@@ -56,11 +56,15 @@ int bench_run(const struct bench *b, const char *const *argv, int out);
 int bench_capture(const struct bench *b, const char *const *argv, char *buf, size_t size);
 /* Starts ARGV and does not wait: its pid or a negative errno. It dies with the bench. */
 pid_t bench_spawn(const struct bench *b, const char *const *argv, int out);
+/* Waits for what bench_spawn() started, as bench_run(). */
+int bench_wait(pid_t pid);
 /* Copies the last lines of the children's stderr to ours. */
 void bench_show_log(const struct bench *b);
 
 /* A root file system in NAME of the temporary directory: busybox and first in /bin. */
 int bench_make_root(const struct bench *b, const char *name);
+/* Copies PROGRAM, which is beside the bench's own, to /bin of that root. */
+int bench_add_program(const struct bench *b, const char *root, const char *program);
 
 uint64_t bench_nsec(void);
 void bench_idle(unsigned msec);

@@ -117,13 +117,15 @@ void daemon_close(struct daemon *d)
 {
 	static const char *const stop_all[] = { "stop", "--timeout", "0", "--all", NULL };
 	static const char *const delete_all[] = { "delete", "--all", NULL };
+	char groups[80];
 
 	if (d->pid <= 0)
 		return;
 	daemon_call(d, stop_all, -1);
 	daemon_call(d, delete_all, -1);
 	end_process(d);
-	bench_cg_remove(d->b, "cos", d->instance);
+	str_fmt(groups, sizeof(groups), "cos.%s", d->instance);
+	bench_cg_remove(d->b, ".", groups);
 	io_remove_tree(d->b->dirfd, "run", 0);
 	io_remove_tree(d->b->dirfd, "state", 0);
 }
@@ -154,6 +156,14 @@ int daemon_ask(const struct daemon *d, const char *const *args, char *buf, size_
 
 	command(d, args, argv);
 	return bench_capture(d->b, argv, buf, size);
+}
+
+pid_t daemon_spawn(const struct daemon *d, const char *const *args, int out)
+{
+	const char *argv[DAEMON_ARGS];
+
+	command(d, args, argv);
+	return bench_spawn(d->b, argv, out);
 }
 
 struct reply_to {

@@ -25,6 +25,8 @@ void daemon_close(struct daemon *d);
 /* Runs `cosctl --socket S ARGS...`; NULL ends ARGS. As bench_run() and bench_capture(). */
 int daemon_call(const struct daemon *d, const char *const *args, int out);
 int daemon_ask(const struct daemon *d, const char *const *args, char *buf, size_t size);
+/* As daemon_call(), but does not wait: bench_wait() does. */
+pid_t daemon_spawn(const struct daemon *d, const char *const *args, int out);
 
 /* Starts guests (a name or a range) and calls FN for each reply: the daemon's time from the request
  * to the executed command, and its steps, an object of microseconds, borrowed, or NULL. */
