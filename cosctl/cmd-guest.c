@@ -113,12 +113,17 @@ static int in_turns(struct args *a, const char *method, json_t *params,
 static int add_time(struct args *a, json_t *params, char letter, const char *key)
 {
 	const char *text = a->value[(unsigned char)letter];
+	char why[80];
 	uint64_t usec;
 
 	if (!text)
 		return 0;
-	if (str_to_usec(text, &usec) < 0 || usec % 1000000)
-		return say_usage(a, "a time is in whole seconds, such as 30, 30s or 2m");
+	if (str_to_usec(text, &usec) < 0 || usec % 1000000) {
+		snprintf(why, sizeof(why),
+			 "--%s takes a time in whole seconds such as 30, 30s or 2m",
+			 letter == 't' ? "timeout" : "wait");
+		return say_usage(a, why);
+	}
 	json_object_set_new(params, key, json_integer((json_int_t)(usec / 1000000)));
 	return 0;
 }
@@ -140,8 +145,10 @@ int cmd_start(struct args *a)
 
 	if (r || (!autostart && !a->value['a']))
 		return r ?: each(a, "io.cos.Guest.Start", params, down);
-	if (a->argc > 0 || a->rest || (autostart && a->value['a']))
-		return say_usage(a, "--all or --autostart, or names, and no command");
+	if (autostart && a->value['a'])
+		return say_usage(a, "--autostart beside --all");
+	if (a->argc > 0 || a->rest)
+		return say_usage(a, autostart ? "names beside --autostart" : "names beside --all");
 	json_object_set_new(params, "ensure", json_true()); /* another may have required it */
 	return in_turns(a, "io.cos.Guest.Start", params, autostart ? is_for_autostart : is_down,
 			false);
@@ -158,7 +165,7 @@ int cmd_stop(struct args *a)
 	if (r || !a->value['a'])
 		return r ?: each(a, "io.cos.Guest.Stop", params, up);
 	if (a->argc > 0 || a->rest)
-		return say_usage(a, "--all or names, and no command");
+		return say_usage(a, "names beside --all");
 	return in_turns(a, "io.cos.Guest.Stop", params, is_up, true);
 }
 

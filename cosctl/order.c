@@ -36,7 +36,7 @@ static struct node *find(const struct graph *g, json_t *name)
  * higher rank. Each guest is looked at when all its dependents were. */
 static int rank(const struct graph *g)
 {
-	auto_free struct node **ready = calloc(g->n + 1, sizeof(*ready));
+	auto_free size_t *ready = calloc(g->n + 1, sizeof(*ready)); /* of nodes */
 	struct node *need;
 	size_t n = 0, k;
 	json_t *v;
@@ -51,18 +51,20 @@ static int rank(const struct graph *g)
 	}
 	for (size_t i = 0; i < g->n; i++) {
 		if (g->nodes[i].dependents == 0)
-			ready[n++] = &g->nodes[i];
+			ready[n++] = i;
 	}
 	for (size_t i = 0; i < n; i++) {
-		json_array_foreach(ready[i]->requires, k, v) {
+		const struct node *node = &g->nodes[ready[i]];
+
+		json_array_foreach(node->requires, k, v) {
 			if (!(need = find(g, v)))
 				continue;
-			if (need->priority < ready[i]->priority)
-				need->priority = ready[i]->priority;
-			if (need->rank <= ready[i]->rank)
-				need->rank = ready[i]->rank + 1;
+			if (need->priority < node->priority)
+				need->priority = node->priority;
+			if (need->rank <= node->rank)
+				need->rank = node->rank + 1;
 			if (--need->dependents == 0)
-				ready[n++] = need;
+				ready[n++] = (size_t)(need - g->nodes);
 		}
 	}
 	return 0;

@@ -79,7 +79,9 @@ static void make_env(const struct guest *g, enum hook_id id, char buf[ENV_MAX][E
 	str_fmt(buf[2], ENV_SIZE, "COS_HOOK=%s", hook_defs[id].name);
 	str_fmt(buf[3], ENV_SIZE, "COS_INSTANCE=%s", a->instance);
 	str_fmt(buf[4], ENV_SIZE, "COS_SOCKET=%s/cosd.sock", a->runtime_dir);
-	str_fmt(buf[5], ENV_SIZE, g->pid > 0 ? "COS_PID=%d" : "", (int)g->pid);
+	buf[5][0] = '\0';
+	if (g->pid > 0)
+		str_fmt(buf[5], ENV_SIZE, "COS_PID=%d", (int)g->pid);
 }
 
 static _Noreturn void run_child(const struct guest *g, enum hook_id id, int input, int report)
@@ -204,9 +206,11 @@ static void process_ready(struct loop_source *s, uint32_t events)
 	if (!g)
 		return;
 	g->hook = NULL;
+	if (!then) /* nobody waits for it any more */
+		return;
 	if (next != HOOK__N)
 		hook_run(g, next, then);
-	else if (then)
+	else
 		then(g, r < 0 ? &err : NULL);
 }
 

@@ -27,7 +27,7 @@ int cpus_parse(const char *s, struct cpus *ret)
 	if (strlen(s) >= CPUS_TEXT_SIZE)
 		return -ERANGE;
 	for (;; s++) {
-		unsigned from, to;
+		unsigned from = 0, to;
 		int r = number(&s, &from);
 
 		to = from;

@@ -176,7 +176,7 @@ ok "one that was started for another is no error" "$COSCTL" start --autostart
 "$COSCTL" set needed autostart=false
 "$COSCTL" stop --all --timeout 5
 ok "start --all takes every one" sh -c "'$COSCTL' start --all 2>/dev/null; [ \$('$COSCTL' list -o name --filter state=running | wc -l) = 8 ]"
-fails "no names beside it" 2 'or names' "$COSCTL" start --autostart a5
+fails "no names beside it" 2 'names beside --autostart' "$COSCTL" start --autostart a5
 "$COSCTL" delete --force --all
 rm "$B/good"
 
