@@ -288,7 +288,7 @@ static int remove_below(struct removal *rm, int fd, unsigned depth)
 	return r;
 }
 
-int io_remove_tree(int dir, const char *name, unsigned max)
+int io_remove_tree(int dir, const char *path, unsigned max)
 {
 	struct removal rm = {
 		.top = -1,
@@ -296,8 +296,18 @@ int io_remove_tree(int dir, const char *name, unsigned max)
 		/* Unforeseeable enough: a guest cannot take the names beforehand. */
 		.serial = (unsigned)clock_usec(),
 	};
+	const char *slash = strrchr(path, '/');
+	auto_free char *above = slash ? strndup(path, (size_t)(slash + 1 - path)) : NULL;
+	auto_close int parent = -1;
 
-	return remove_entry(&rm, dir, name, 0);
+	if (!slash)
+		return remove_entry(&rm, dir, path, 0);
+	parent = above ? openat(dir, above, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (!above)
+		return -ENOMEM;
+	if (parent < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return remove_entry(&rm, parent, slash + 1, 0);
 }
 
 ssize_t io_send_fds(int sock, const void *buf, size_t len, const int *fds, unsigned n, int flags)

@@ -34,10 +34,11 @@ int io_dir_at(int dir, const char *name, mode_t mode);
  * entry it is called for; one that is made meanwhile may be seen or not. DIR's own position is
  * neither used nor moved. */
 int io_each_entry(int dir, int (*fn)(const char *name, void *arg), void *arg);
-/* Removes NAME and all below it without following a link; 0 also when there is nothing. At most MAX
- * entries (0: no bound), then -EAGAIN: call again. Crosses no mount point, bind mounts included:
- * -EXDEV. Any depth: what lies deeper than some tens of levels is first moved up to NAME. */
-int io_remove_tree(int dir, const char *name, unsigned max);
+/* Removes what PATH names and all below it without following a link there; 0 also when there is
+ * nothing. At most MAX entries (0: no bound), then -EAGAIN: call again. Crosses no mount point,
+ * bind mounts included: -EXDEV. Any depth: what lies deeper than some tens of levels is first moved
+ * up to the top. */
+int io_remove_tree(int dir, const char *path, unsigned max);
 /* Passes N descriptors (0..16, else -E2BIG) along with LEN bytes (at least 1 on a stream); one
  * sendmsg(). */
 ssize_t io_send_fds(int sock, const void *buf, size_t len, const int *fds, unsigned n, int flags);

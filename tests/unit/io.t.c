@@ -534,6 +534,8 @@ static int remove_mounted(void)
 	    mount("outside", "mounted/d1", NULL, MS_BIND, NULL) < 0)
 		return 2;
 	here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (io_remove_tree(here, "mounted/d1/gone", 0) < 0)
+		return 3;
 	return io_remove_tree(here, "mounted", 0) != -EXDEV;
 }
 
@@ -544,6 +546,7 @@ static void test_remove_mount(void)
 	pid_t pid;
 
 	make_tree("mounted", 2, 1);
+	make_tree("outside/gone", 1, 1);
 	pid = fork();
 	if (pid == 0) {
 		if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
@@ -553,9 +556,11 @@ static void test_remove_mount(void)
 	waitpid(pid, &status, 0);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
 		tap_skip("remove: a bind mount", "user namespaces with mounts");
+		tap_skip("remove: below a bind mount", "user namespaces with mounts");
 	} else {
 		ok(status == 0 && is_there(outside, "kept"),
 		   "remove: a bind mount of the same file system is not entered");
+		ok(!is_there(outside, "gone"), "remove: what lies below one goes by its path");
 	}
 	ok(io_remove_tree(dir, "mounted", 0) == 0, "remove: once it is unmounted");
 }
