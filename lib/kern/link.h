@@ -1,0 +1,74 @@
+/* lib/kern/link.h - network links, their addresses and routes, as requests of a transaction
+ *
+ * Every function adds requests to T; nothing happens before nltx_commit(). */
+#pragma once
+
+#include "lib/base/ip.h"
+#include "lib/kern/nltx.h"
+
+#define LINK_NAME_SIZE   16
+#define LINK_GUEST_NAME  "eth0" /* inside */
+#define LINK_GUEST_INDEX 2      /* inside: lo is 1 */
+
+/* Who made a route, as `ip route` shows it: "proto 202". */
+#define LINK_ROUTE_PROTOCOL 202
+
+/* A veth pair whose other end is born in the guest's namespace: one that is moved there costs 13 to
+ * 27 ms. */
+struct link_pair {
+	const char *name;  /* of the host's end */
+	const char *alias; /* the guest's name */
+	int index;         /* of the host's end: chosen, so that one transaction can speak of it */
+	uint32_t group;
+	uint32_t mtu;
+	int netns;         /* the guest's */
+	uint8_t mac[2][6]; /* the host's end, the guest's */
+};
+
+/* Not up yet. The host's end gives itself no IPv6 address, filters sources (rp_filter) and
+ * forwards. */
+void link_veth(struct nltx *t, const struct link_pair *p);
+void link_alias(struct nltx *t, int index, const char *alias);
+void link_up(struct nltx *t, int index);
+void link_delete(struct nltx *t, int index);
+/* An ifb; one that is there already is left as it is. */
+void link_ifb(struct nltx *t, const char *name, uint32_t group);
+/* An address of the host or, in its namespace, the guest's; the same address again is no error. */
+void link_address(struct nltx *t, int index, const struct ip *ip, unsigned len);
+/* DST through the link, or with VIA through that neighbour; one that is there is replaced. */
+void link_route(struct nltx *t, int index, const struct ip_block *dst, const struct ip *via);
+/* Packets to DST that no longer route takes are refused. */
+void link_unreachable(struct nltx *t, const struct ip_block *dst);
+void link_drop_unreachable(struct nltx *t, const struct ip_block *dst);
+/* IP is at MAC for good: nobody is asked. */
+void link_neighbour(struct nltx *t, int index, const struct ip *ip, const uint8_t mac[6]);
+/* What leaves through link INDEX goes through link TO first. */
+void link_redirect(struct nltx *t, int index, int to);
+
+/* Of this process's namespace; 0: there is none. Leaf. */
+int link_index(const char *name);
+
+struct link_info {
+	int index;
+	char name[LINK_NAME_SIZE];
+	uint32_t group, mtu;
+	bool up;
+};
+
+/* Calls FN for each link until it returns not 0. */
+int link_each(struct nltx *t, int (*fn)(const struct link_info *l, void *arg), void *arg,
+	      struct cos_err *err);
+
+/* An address of the host, or a route (INDEX 0: unreachable and such). */
+struct link_use {
+	struct ip_block block;
+	int index;
+	bool is_route;
+	uint8_t protocol; /* of a route */
+};
+/* Calls FN for each address and each route of FAMILY but those to everywhere, to multicast and to
+ * the host itself. */
+int link_each_use(struct nltx *t, int family, int (*fn)(const struct link_use *u, void *arg),
+		  void *arg, struct cos_err *err);
+/* The link of the default route of FAMILY with the lowest metric; 0: none. */
+int link_default(struct nltx *t, int family, int *ret, struct cos_err *err);
