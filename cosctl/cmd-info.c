@@ -66,9 +66,10 @@ int cmd_show(struct args *a)
 
 int cmd_status(struct args *a)
 {
-	static const char *const keys[] = { "state",    "health",  "reason",         "last_end",
-					    "restarts", "type",    "template",       "rootfs",
-					    "pid",      "id_base", "start_cost_usec" };
+	static const char *const keys[] = { "state",          "health", "reason",   "last_end",
+					    "restarts",       "type",   "template", "rootfs",
+					    "ipv4",           "ipv6",   "pid",      "id_base",
+					    "start_cost_usec" };
 	auto_json json_t *answer = NULL;
 	json_t *state;
 	const char *name;
@@ -129,7 +130,7 @@ static json_t *value_in_force(json_t *doc, const char *key)
 
 	if (v)
 		return json_incref(v);
-	if (id < LIMIT__CG)
+	if (id < LIMIT__NET)
 		return json_string(limit_print(id, limit_defs[id].dflt, text));
 	if (id < LIMIT__N)
 		return json_string("inherited");

@@ -198,6 +198,30 @@ static void check_ids(const struct daemon *d, struct finding *f)
 	    d->args->id_count);
 }
 
+static void check_network(const struct daemon *d, struct finding *f)
+{
+	const struct net *n = &d->net;
+	char cap[LIMIT_TEXT_SIZE], pool[NET_FAMILIES][IP_TEXT_SIZE] = { "", "" };
+
+	for (int i = 0; i < NET_FAMILIES && n->on; i++) {
+		if (n->pool[i].ip.family)
+			ip_block_text(&n->pool[i], pool[i]);
+	}
+	if (n->on && n->uplink) {
+		say(f, GOOD, "guests have addresses of %s %s, %s by %s together", pool[0], pool[1],
+		    str_from_bits(cap, n->cap), n->uplink_name);
+		return;
+	}
+	if (n->on) {
+		say(f, NOTE, "guests have addresses of %s %s, and no way to elsewhere", pool[0],
+		    pool[1]);
+		str_fmt(f->todo, sizeof(f->todo), "name the host's link in net.uplink");
+		return;
+	}
+	say(f, NOTE, "guests have no network: net.pool is not set");
+	str_fmt(f->todo, sizeof(f->todo), "set net.pool in %s and restart cosd", d->args->config);
+}
+
 static const struct {
 	const char *name;
 	void (*check)(const struct daemon *d, struct finding *f);
@@ -207,6 +231,7 @@ static const struct {
 	{ "io-writes", check_writeback },  { "overlay", check_overlay },
 	{ "state-dir", check_state_dir },  { "descriptors", check_rlimit },
 	{ "rlimits", check_resource_cap }, { "ids", check_ids },
+	{ "network", check_network },
 };
 
 int api_host_doctor(struct call *c, json_t *params, struct cos_err *err)

@@ -67,12 +67,13 @@ static int check_change(json_t *own, json_t *change, struct cos_err *err)
  */
 static int apply_live(struct guest *g, const struct spec *next, bool force, struct cos_err *err)
 {
+	struct cos_err ignored;
 	struct cg_guest cg;
 	int r;
 
 	if (g->slot < 0)
 		return 0;
-	for (enum limit_id id = LIMIT__CG; id < LIMIT__N; id++) {
+	for (enum limit_id id = LIMIT__NET; id < LIMIT__N; id++) {
 		if (next->limits.v[id] != g->spec.limits.v[id])
 			return cos_advise(err,
 					  cos_fail(err, COS_E_STATE, 0,
@@ -88,6 +89,8 @@ static int apply_live(struct guest *g, const struct spec *next, bool force, stru
 	if (r < 0)
 		return r;
 	r = cg_apply(&g->d->host.topo, &cg, &next->limits, &g->spec.limits, force, err);
+	if (r == 0 && (r = net_change(g, next, err)) < 0)
+		cg_apply(&g->d->host.topo, &cg, &g->spec.limits, &next->limits, true, &ignored);
 	cg_close(&cg);
 	return r;
 }

@@ -37,7 +37,7 @@ static json_t *limits_json(const struct limits *l)
 {
 	json_t *j = json_object();
 
-	for (enum limit_id id = 0; id < LIMIT__CG; id++)
+	for (enum limit_id id = 0; id < LIMIT__NET; id++)
 		json_object_set_new(j, limit_defs[id].name, limit_json(l, id));
 	return j;
 }
@@ -88,7 +88,22 @@ static json_t *pressure_json(const struct guest *g, const struct cg_guest *cg)
 	return j;
 }
 
-static json_t *stats_of(const struct guest *g, const struct ask *ask)
+/* As the guest sees it; from its first start until it is deleted. */
+static void put_net(json_t *j, const struct guest *g, const struct net_classes *classes)
+{
+	static const char *const name[NET__WAYS] = { [NET_OUT] = "net_out", [NET_IN] = "net_in" };
+	struct net_count c[NET__WAYS];
+
+	net_count(g, classes, c);
+	for (int w = 0; w < NET__WAYS; w++)
+		json_object_set_new(j, name[w],
+				    json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)c[w].bytes,
+					      "packets", (json_int_t)c[w].packets, "drops",
+					      (json_int_t)c[w].drops));
+}
+
+static json_t *stats_of(const struct guest *g, const struct ask *ask,
+			const struct net_classes *classes)
 {
 	struct cg_guest cg = CG_GUEST_NONE;
 	struct cg_usage u = { 0 };
@@ -110,6 +125,8 @@ static json_t *stats_of(const struct guest *g, const struct ask *ask)
 	if (ask->pressure)
 		json_object_set_new(j, "pressure", pressure_json(g, &cg));
 	cg_close(&cg);
+	if (g->net)
+		put_net(j, g, classes);
 	return j;
 }
 
@@ -127,6 +144,7 @@ int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
 		  .offset = offsetof(struct ask, pressure) },
 	};
 	struct ask ask = { .name = "" };
+	auto_free struct net_classes *classes = NULL;
 	struct guest *g = NULL;
 	struct list *i;
 	json_t *list;
@@ -142,11 +160,12 @@ int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
 	if (r < 0)
 		return r;
 	list = json_array();
+	classes = net_read(c->d);
 	list_for_each(i, &c->d->guests) {
 		struct guest *e = list_entry(i, struct guest, link);
 
 		if ((!g || e == g) && e->slot >= 0 && (c->root || c->uid == e->spec.owner))
-			json_array_append_new(list, stats_of(e, &ask));
+			json_array_append_new(list, stats_of(e, &ask, classes));
 	}
 	call_reply(c, json_pack("{s:o}", "guests", list), NULL, 0);
 	return 0;

@@ -12,6 +12,8 @@ enum conf_when { C_START, C_LIVE };
 struct conf {
 	uint64_t id_base, id_count, console_log_bytes, events_log_bytes;
 	uint64_t prepare_slots, connections_max, connections_per_user, log_level;
+	uint64_t net_masquerade;
+	char net_pool[19], net_pool6[50], net_uplink[16], net_cap[16];
 	char socket_group[32], profile_dir[256];
 };
 
@@ -23,7 +25,9 @@ struct conf_key {
 extern const struct conf_key conf_keys[];
 extern const unsigned n_conf_keys;
 
-/* Defaults, then the file PATH over them. A missing file is an error only if MUST. */
-int conf_load(const char *path, bool must, struct conf *ret, struct cos_err *err);
+/* Defaults, the configuration file over them, the command line's options over that. A missing file
+ * is an error only if MUST. */
+struct keep_args;
+int conf_load(const struct keep_args *a, bool must, struct conf *ret, struct cos_err *err);
 /* Whether NEXT may replace NOW in a running daemon; refuses a changed C_START key by name. */
 int conf_check_reload(const struct conf *now, const struct conf *next, struct cos_err *err);

@@ -7,6 +7,7 @@
 
 #include "cosd/conf.h"
 #include "cosd/keep.h"
+#include "cosd/net.h"
 #include "cow-fs/store.h"
 #include "lib/base/list.h"
 #include "lib/base/loop.h"
@@ -33,7 +34,7 @@ struct daemon {
 	struct conf conf;
 	char boot_id[37];
 	int state, runtime; /* directories */
-	int specs, ephemeral, records;
+	int specs, ephemeral, records, leases;
 	struct loop loop;
 	struct loop_source signals, listeners[2], keeper;
 	struct cowfs cow;
@@ -57,6 +58,7 @@ struct daemon {
 	struct loop_timer reaper;
 	struct cpus owned_cpus;     /* by guests with CPUs of their own; cpus.c */
 	struct loop_timer sampling; /* hits.c */
+	struct net net;
 };
 
 /* Runs the worker; returns an exit status. LINK: socket to the keeper. */

@@ -204,6 +204,9 @@ static void clear_slot(struct guest *g)
 
 	if (g->slot < 0)
 		return;
+	POINT_BEFORE("end", "network");
+	net_release(g);
+	POINT_AFTER("end", "network");
 	g->slot = -1;
 	cpus_changed(g);
 	POINT_BEFORE("end", "groups");

@@ -88,6 +88,7 @@ static void give_up(struct guest *g)
 		return;
 	loop_del(&g->sync);
 	launch_undo(g->launch);
+	net_release(g);
 	launch_gone(g);
 	keeplink_del(g->d, (uint32_t)g->slot);
 	record_drop(g->d, g->name);
@@ -232,6 +233,7 @@ static struct launch *new_launch(struct guest *g, const struct launch_rules *rul
 	l->spec = &g->spec;
 	l->rules = rules;
 	l->root = &g->root;
+	l->net = g->net;
 	snprintf(l->slot, sizeof(l->slot), "%d", g->slot);
 	l->id_base = slot_id_base(g->d, (unsigned)g->slot);
 	if (io_slurp_at(AT_FDCWD, "/etc/resolv.conf", RESOLV_MAX, &l->resolv) < 0)
@@ -264,6 +266,8 @@ static int acquire(struct guest *g, struct cos_err *err)
 		r = slot_lease(g->d, err);
 		g->slot = r < 0 ? -1 : r;
 	}
+	if (r >= 0)
+		r = net_admit(g, err);
 	if (r >= 0) {
 		r = cowfs_root_open(&g->d->cow, g->name, &g->root, err);
 		opened = r >= 0;
@@ -275,6 +279,7 @@ static int acquire(struct guest *g, struct cos_err *err)
 	if (r < 0) {
 		if (opened)
 			cowfs_root_close(&g->root);
+		net_release(g);
 		if (g->slot >= 0)
 			slot_free(g->d, (unsigned)g->slot);
 		g->slot = -1;

@@ -74,6 +74,7 @@ struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct
 	list_init(&g->waits);
 	g->status = STATUS_NONE;
 	list_init(&g->waiters);
+	net_load(g);
 	list_add_tail(place_of(d, g->name), &g->link);
 	d->n_guests++;
 	*spec = (struct spec){ 0 };
@@ -86,6 +87,7 @@ static void guest_free_now(struct loop_timer *t)
 
 	json_decref(g->own);
 	json_decref(g->steps);
+	free(g->net);
 	free(g->why);
 	spec_done(&g->spec);
 	free(g);
@@ -189,6 +191,7 @@ int guest_delete(struct guest *g, struct cos_err *err)
 	keeplink_unlog(d, g->name);
 	POINT_AFTER("delete", "record");
 	drop_logs(d, g->name);
+	net_forget(g);
 	POINT_BEFORE("delete", "root");
 	r = cowfs_root_remove(&d->cow, g->name, err);
 	POINT_AFTER("delete", "root");
@@ -257,6 +260,15 @@ json_t *guest_state_json(struct guest *g)
 		json_object_set(j, "requires", g->spec.requires);
 	if (health_name(g))
 		json_object_set_new(j, "health", json_string(health_name(g)));
+	if (g->net)
+		json_object_set_new(j, "link", json_string(g->net->link));
+	for (int i = 0; i < NET_FAMILIES; i++) {
+		char ip[IP_TEXT_SIZE];
+
+		if (g->lease.ip[i].family)
+			json_object_set_new(j, i ? "ipv6" : "ipv4",
+					    json_string(ip_text(&g->lease.ip[i], ip)));
+	}
 	if (g->restarts)
 		json_object_set_new(j, "restarts", json_integer(g->restarts));
 	return j;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "cosd/daemon.h"
+#include "cosd/net.h"
 #include "lib/model/spec.h"
 #include "lib/model/state.h"
 
@@ -63,6 +64,8 @@ struct guest {
 	uint64_t restart_delay_usec;
 	uint64_t told[LIMIT__CG];      /* limits' counts at the last event, hits.c */
 	uint64_t told_usec[LIMIT__CG]; /* and when that was; 0: never */
+	struct net_lease lease;        /* addresses and counters, net-guest.c */
+	struct launch_net *net;        /* its link, while it has a slot; NULL: none */
 	struct list waiters;           /* struct call.link: answered when it runs, fails or ends */
 };
 

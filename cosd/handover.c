@@ -38,8 +38,8 @@ static const char magic[8] = "coskeep1";
 
 static const char **string_of(struct keep_args *a, unsigned i)
 {
-	const char **all[] = { &a->instance, &a->state_dir, &a->runtime_dir,
-			       &a->config,   &a->exe,       &a->without };
+	const char **all[] = { &a->instance, &a->state_dir, &a->runtime_dir, &a->config,
+			       &a->exe,      &a->without,   &a->net_pool,    &a->uplink };
 
 	return i < ARRAY_SIZE(all) ? all[i] : NULL;
 }

@@ -80,6 +80,10 @@ static void worker_ended(struct keeper *k, int status)
 		k->loop.stop = true;
 		return;
 	}
+	if (!k->served && !kept_any_lives(k) && WIFEXITED(status) && WEXITSTATUS(status)) {
+		k->failed = k->loop.stop = true; /* it has said why; nothing would be different */
+		return;
+	}
 	if (!k->upgrade)
 		log_say(LOG_WARN, "the worker ended (wait status %#x) and is started again",
 			status);
@@ -299,5 +303,5 @@ int keep_run(const struct keep_args *a, const struct keep_item *items, unsigned 
 		log_say(LOG_ERROR, "holder: %s", err.why);
 	r = loop_run(&k.loop);
 	finish(&k);
-	return r < 0;
+	return r < 0 || k.failed;
 }

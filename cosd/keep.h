@@ -24,7 +24,8 @@
 /* What keeper and worker were started with; strings live as long as the process. */
 struct keep_args {
 	const char *instance, *state_dir, *runtime_dir, *config, *exe;
-	const char *without; /* features not to use, for tests of the fallbacks */
+	const char *net_pool, *uplink; /* in place of the configuration's; "": its own */
+	const char *without;           /* features not to use, for tests of the fallbacks */
 	uint64_t log_bytes;
 	int listen[2];                    /* cosd.sock, user.sock */
 	int lock, id_lock, instance_lock; /* held by every process of the daemon; see hostwide.h */

@@ -17,6 +17,7 @@ struct keeper {
 	uint64_t worker_began_usec;
 	int runtime, logs;
 	bool stopping, upgrade;
+	bool served, failed; /* a worker served clients; the first one could not */
 };
 
 /* --- what is held, and who is told of it (kept.c) --- */

@@ -291,6 +291,7 @@ static void serve(struct keeper *k, const struct keep_msg *m, int *fds, unsigned
 		start_list(k);
 		break;
 	case KEEP_READY:
+		k->served = true;
 		notify_ready();
 		break;
 	case KEEP_UNLOG:

@@ -32,6 +32,7 @@
 
 static const char usage[] =
 	"usage: cosd [--instance NAME] [--state-dir DIR] [--runtime-dir DIR] [--config FILE]\n"
+	"            [--net-pool A.B.C.D/M] [--uplink LINK]\n"
 	"            [--without FEATURE[,FEATURE...]] [--kill-points]\n"
 	"       cosd --help | --version | --list-points\n";
 
@@ -152,7 +153,7 @@ static int acquire(struct keep_args *a, bool must_conf, struct cos_err *err)
 {
 	auto_close int instance = -1;
 	struct conf c;
-	int r = conf_load(a->config, must_conf, &c, err);
+	int r = conf_load(a, must_conf, &c, err);
 
 	if (r < 0)
 		return r;
@@ -205,6 +206,8 @@ static int parse(int argc, char **argv, struct keep_args *a, bool *ret_must_conf
 		{ "state-dir", required_argument, NULL, 's' },
 		{ "runtime-dir", required_argument, NULL, 'r' },
 		{ "config", required_argument, NULL, 'c' },
+		{ "net-pool", required_argument, NULL, 'p' },
+		{ "uplink", required_argument, NULL, 'u' },
 		{ "without", required_argument, NULL, 'w' },
 		{ "kill-points", no_argument, NULL, 'k' },
 		{ "list-points", no_argument, NULL, 'l' },
@@ -228,6 +231,12 @@ static int parse(int argc, char **argv, struct keep_args *a, bool *ret_must_conf
 		case 'c':
 			a->config = optarg;
 			*ret_must_conf = true;
+			break;
+		case 'p':
+			a->net_pool = optarg;
+			break;
+		case 'u':
+			a->uplink = optarg;
 			break;
 		case 'w':
 			a->without = optarg;
@@ -300,6 +309,8 @@ int main(int argc, char **argv)
 	struct keep_args a = {
 		.instance = "default",
 		.config = COS_SYSCONFDIR "/cos/cosd.json",
+		.net_pool = "",
+		.uplink = "",
 		.without = "",
 		.listen = { -1, -1 },
 		.lock = -1,

@@ -131,6 +131,7 @@ static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
 		return cos_fail(err, COS_E_INTERNAL, -g->pidfd, "process %d of %s", rec->pid,
 				g->name);
 	slot_take(r->d, rec->slot);
+	net_adopt(g);
 	guest_adopted(g);
 	if (!item) /* both were lost: the keeper learns of it from us */
 		keeplink_add(r->d, rec->slot, g->name, rec->pid, g->pidfd, g->console);
@@ -175,6 +176,10 @@ static void recover_guest(struct recovery *r, struct guest *g)
 	if (adopt(r, g, &rec, item, &err) == 0)
 		return;
 	/* It ended while nobody looked. */
+	g->slot = (int)rec.slot;
+	g->started_usec = rec.started_usec;
+	net_adopt(g);
+	net_release(g);
 	g->status = STATUS_UNKNOWN;
 	g->slot = -1;
 	g->pid = 0;
@@ -327,6 +332,7 @@ int recover(struct daemon *d, struct cos_err *err)
 	drop_dead_ephemerals(d);
 	drop_orphans(d, d->cow.dir, "guests", "", drop_root);
 	drop_orphans(d, d->records, ".", ".json", record_drop);
+	drop_orphans(d, d->leases, ".", ".json", net_drop_lease);
 	drop_orphans(d, d->state, "log", ".log", keeplink_unlog);
 	free(r.items);
 	if (r.adopted || r.ended || r.cleared)

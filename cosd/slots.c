@@ -89,7 +89,7 @@ static bool bury(struct daemon *d, unsigned slot)
 	char name[SLOT_NAME_SIZE];
 
 	snprintf(name, sizeof(name), "%u", slot);
-	if (cg_remove(&d->host.topo, name) == -EBUSY)
+	if (cg_remove(&d->host.topo, name) == -EBUSY || net_lingers(d, slot))
 		return false;
 	mark(d, slot, false);
 	return true;

@@ -2,6 +2,7 @@
  *
  *   S/guests/NAME.json      specification of a guest that lasts; durable
  *   R/ephemeral/NAME.json   of one that does not
+ *   S/net/NAME.json         what a guest has of the network; net-guest.c
  *   R/guests/NAME.json      record: who runs as this guest, or how it ended */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,8 @@ int store_open(struct daemon *d, struct cos_err *err)
 	d->specs = io_dir_at(d->state, "guests", 0700);
 	d->ephemeral = io_dir_at(d->runtime, "ephemeral", 0700);
 	d->records = io_dir_at(d->runtime, "guests", 0700);
-	if (d->specs < 0 || d->ephemeral < 0 || d->records < 0)
+	d->leases = io_dir_at(d->state, "net", 0700);
+	if (d->specs < 0 || d->ephemeral < 0 || d->records < 0 || d->leases < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "make directories in %s and %s",
 				d->args->state_dir, d->args->runtime_dir);
 	return 0;

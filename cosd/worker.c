@@ -31,7 +31,7 @@ static void reload(struct daemon *d)
 	struct conf next;
 	struct cos_err err;
 
-	if (conf_load(d->args->config, false, &next, &err) < 0 ||
+	if (conf_load(d->args, false, &next, &err) < 0 ||
 	    conf_check_reload(&d->conf, &next, &err) < 0) {
 		log_say(LOG_ERROR, "configuration not reloaded, the old one stays: %s", err.why);
 		event_say(d, NULL, "reload-refused", json_pack("{s:s}", "reason", err.why));
@@ -147,7 +147,7 @@ static int setup(struct daemon *d, struct cos_err *err)
 
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "epoll");
-	r = conf_load(d->args->config, false, &d->conf, err);
+	r = conf_load(d->args, false, &d->conf, err);
 	if (r == 0 && (r = proc_boot_id(d->boot_id)) < 0)
 		r = cos_fail(err, COS_E_KERNEL, -r, "read the boot id");
 	if (r == 0)
@@ -163,7 +163,11 @@ static int setup(struct daemon *d, struct cos_err *err)
 	if (r == 0 && !(d->slots = calloc(d->args->id_count / 8 + 1, 1)))
 		r = cos_fail(err, COS_E_KERNEL, ENOMEM, "slots");
 	if (r == 0)
+		r = net_open(d, err);
+	if (r == 0)
 		r = recover(d, err);
+	if (r == 0)
+		r = net_ready(d, err);
 	if (r == 0) {
 		cpus_share(d);
 		hits_init(d);
@@ -234,6 +238,7 @@ int worker_run(struct keep_args *a, int link)
 	abandon_starts(&d);
 	conns_close(&d);
 	event_say(&d, NULL, "daemon-stop", NULL);
+	net_close(&d);
 	cg_topo_close(&d.host.topo, a->instance, true);
 	return r < 0;
 }

@@ -123,15 +123,20 @@ static const char *const cli_words[] = {
 };
 
 static const char *const unit_words[] = {
-	[UNIT_MCPU] = "CPUs",          [UNIT_USEC] = "seconds",      [UNIT_WEIGHT] = "weight",
-	[UNIT_BOOL] = "true or false", [UNIT_CPUS] = "list of CPUs", [UNIT_BYTES] = "bytes",
+	[UNIT_MCPU] = "CPUs",
+	[UNIT_USEC] = "seconds",
+	[UNIT_WEIGHT] = "weight",
+	[UNIT_BOOL] = "true or false",
+	[UNIT_CPUS] = "list of CPUs",
+	[UNIT_BYTES] = "bytes",
+	[UNIT_BITS] = "bits per second",
 	[UNIT_COUNT] = "count",
 };
 
 /* A value of each unit to show what is written for it. */
 static const uint64_t samples[] = {
-	[UNIT_MCPU] = 500, [UNIT_USEC] = 250000,        [UNIT_WEIGHT] = 200, [UNIT_BOOL] = 1,
-	[UNIT_CPUS] = 1,   [UNIT_BYTES] = 512ULL << 20, [UNIT_COUNT] = 200,
+	[UNIT_MCPU] = 500, [UNIT_USEC] = 250000,        [UNIT_WEIGHT] = 200,    [UNIT_BOOL] = 1,
+	[UNIT_CPUS] = 1,   [UNIT_BYTES] = 512ULL << 20, [UNIT_BITS] = 20000000, [UNIT_COUNT] = 200,
 };
 
 /* --- words --- */
@@ -274,10 +279,25 @@ static int print_limits(const char *arg)
 	return 0;
 }
 
+static int print_net_limits(const char *arg)
+{
+	(void)arg;
+	for (enum limit_id id = LIMIT__CG; id < LIMIT__NET; id++) {
+		const struct limit_def *d = &limit_defs[id];
+		char range[LIMIT_TEXT_SIZE], value[LIMIT_TEXT_SIZE];
+
+		put_bold(d->name);
+		printf(" (%s)\n\t%s\n\n", unit_words[d->unit], d->help);
+		printf("\tRange %s; default *%s*.\n\n", limit_range(id, range),
+		       limit_print(id, d->dflt, value));
+	}
+	return 0;
+}
+
 static int print_rlimits(const char *arg)
 {
 	(void)arg;
-	for (enum limit_id id = LIMIT__CG; id < LIMIT__N; id++) {
+	for (enum limit_id id = LIMIT__NET; id < LIMIT__N; id++) {
 		put_bold(limit_defs[id].name);
 		printf(" (%s)\n\t%s\n\n", unit_words[limit_defs[id].unit], limit_defs[id].help);
 	}
@@ -407,11 +427,17 @@ static const struct {
 	int (*print)(const char *arg);
 	bool takes_arg;
 } words[] = {
-	{ "command", print_command, true },    { "limits", print_limits, false },
-	{ "rlimits", print_rlimits, false },   { "keys", print_keys, false },
-	{ "errors", print_errors, false },     { "states", print_states, false },
-	{ "conf", print_conf, false },         { "methods", print_methods, false },
-	{ "features", print_features, false }, { "members", print_members, true },
+	{ "command", print_command, true },
+	{ "limits", print_limits, false },
+	{ "net-limits", print_net_limits, false },
+	{ "rlimits", print_rlimits, false },
+	{ "keys", print_keys, false },
+	{ "errors", print_errors, false },
+	{ "states", print_states, false },
+	{ "conf", print_conf, false },
+	{ "methods", print_methods, false },
+	{ "features", print_features, false },
+	{ "members", print_members, true },
 };
 
 /* LINE is "@@WORD" or "@@WORD ARGUMENT" without its newline. */
@@ -517,7 +543,9 @@ static void tsv_limits(void)
 			printf("limit\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d->name,
 			       limit_text(&l, id, value), cg_ctl_name[d->ctl][CG_V1], f1 ?: "-", v1,
 			       f2 ?: "-", v2, beside(id));
-		} else
+		} else if (id < LIMIT__NET)
+			printf("net-limit\t%s\t%s\n", d->name, limit_text(&l, id, value));
+		else
 			printf("rlimit\t%s\t%s\n", d->name, unit_words[d->unit]);
 	}
 }

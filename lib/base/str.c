@@ -178,6 +178,9 @@ static const struct unit byte_units[] = {
 	{ "T", 1ULL << 40 }, { "TiB", 1ULL << 40 },
 	{ "P", 1ULL << 50 }, { "PiB", 1ULL << 50 },
 };
+static const struct unit bit_units[] = {
+	{ "", 1 }, { "bit", 1 }, { "kbit", 1000 }, { "Mbit", 1000000 }, { "Gbit", 1000000000 },
+};
 static const struct unit cpu_units[] = { { "", 1000 }, { "m", 1 }, { "%", 10 } };
 static const struct unit time_units[] = {
 	{ "", 1000000 },   { "us", 1 },         { "ms", 1000 },      { "s", 1000000 },
@@ -187,6 +190,11 @@ static const struct unit time_units[] = {
 int str_to_bytes(const char *s, uint64_t *ret)
 {
 	return parse_unit(s, byte_units, ARRAY_SIZE(byte_units), ret);
+}
+
+int str_to_bits(const char *s, uint64_t *ret)
+{
+	return parse_unit(s, bit_units, ARRAY_SIZE(bit_units), ret);
 }
 
 int str_to_mcpu(const char *s, uint64_t *ret)
@@ -217,6 +225,15 @@ char *str_from_bytes(char *buf, uint64_t v)
 	static const struct unit u[] = { { "", 1 },           { "K", 1ULL << 10 },
 					 { "M", 1ULL << 20 }, { "G", 1ULL << 30 },
 					 { "T", 1ULL << 40 }, { "P", 1ULL << 50 } };
+
+	return from_unit(buf, v, u, ARRAY_SIZE(u));
+}
+
+char *str_from_bits(char *buf, uint64_t v)
+{
+	static const struct unit u[] = {
+		{ "bit", 1 }, { "kbit", 1000 }, { "Mbit", 1000000 }, { "Gbit", 1000000000 }
+	};
 
 	return from_unit(buf, v, u, ARRAY_SIZE(u));
 }

@@ -21,6 +21,8 @@ void str_make_text(char *s);
 int str_to_u64(const char *s, uint64_t *ret);
 /* Bytes: a number with an optional suffix B K M G T P (powers of 1024, also KiB, MiB, ...). */
 int str_to_bytes(const char *s, uint64_t *ret);
+/* Bits per second: a number with an optional suffix bit, kbit, Mbit, Gbit (powers of 1000). */
+int str_to_bits(const char *s, uint64_t *ret);
 /* CPUs: "2", "0.5", "500m", "25%" to thousandths of a CPU. */
 int str_to_mcpu(const char *s, uint64_t *ret);
 /* Time: "10" (seconds), "1.5s", "200ms", "5us", "2m", "1h", "1d" to microseconds. */
@@ -29,6 +31,7 @@ int str_to_usec(const char *s, uint64_t *ret);
 /* A whole number of the largest unit that divides V, "0" for 0: reads back to the same value. BUF
  * takes 32 bytes. Returns BUF. */
 char *str_from_bytes(char *buf, uint64_t v);
+char *str_from_bits(char *buf, uint64_t v);
 char *str_from_mcpu(char *buf, uint64_t v);
 char *str_from_usec(char *buf, uint64_t v);
 

@@ -3,6 +3,8 @@
 #include <linux/gen_stats.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
 #include <string.h>
 
 #include "lib/kern/htb.h"
@@ -158,6 +160,21 @@ int htb_each(struct nltx *t, int index,
 	struct each_class e = { fn, arg };
 
 	return nltx_dump(t, RTM_GETTCLASS, &k, sizeof(k), take_class, &e, err);
+}
+
+static int keep_count(uint16_t id, const struct htb_count *c, void *arg)
+{
+	(void)id;
+	*(struct htb_count *)arg = *c;
+	return 0;
+}
+
+int htb_read(struct nltx *t, int index, uint16_t id, struct htb_count *ret, struct cos_err *err)
+{
+	struct tcmsg k = { .tcm_ifindex = index, .tcm_handle = handle_of(id) };
+	struct each_class e = { keep_count, ret };
+
+	return nltx_get(t, "class", RTM_GETTCLASS, &k, sizeof(k), take_class, &e, err);
 }
 
 struct root {

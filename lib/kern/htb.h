@@ -33,6 +33,8 @@ struct htb_count {
 int htb_each(struct nltx *t, int index,
 	     int (*fn)(uint16_t id, const struct htb_count *c, void *arg), void *arg,
 	     struct cos_err *err);
+/* That of one class. */
+int htb_read(struct nltx *t, int index, uint16_t id, struct htb_count *ret, struct cos_err *err);
 /* Whether the link's root is our tree, or something that an administrator set; leaf. */
 enum htb_root { HTB_NONE, HTB_OURS, HTB_OTHER };
 int htb_root(struct nltx *t, int index, enum htb_root *ret, struct cos_err *err);

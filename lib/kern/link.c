@@ -10,6 +10,8 @@
 #include <linux/tc_act/tc_mirred.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
 #include <string.h>
 
 #include "lib/base/own.h"

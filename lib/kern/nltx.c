@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
 #include <sched.h>
@@ -176,7 +178,7 @@ int nltx_commit(struct nltx *t, struct cos_err *err)
 	return r;
 }
 
-/* One buffer of a dump: 0, FN's answer, or 1 at the end. */
+/* One buffer of answers: 0 or FN's answer. */
 static int read_part(struct nltx *t, char *buf, ssize_t len, bool *end,
 		     int (*fn)(struct nlmsghdr *h, void *arg), void *arg, struct cos_err *err)
 {
@@ -197,30 +199,43 @@ static int read_part(struct nltx *t, char *buf, ssize_t len, bool *end,
 	return r;
 }
 
-int nltx_dump(struct nltx *t, int type, const void *hdr, size_t len,
-	      int (*fn)(struct nlmsghdr *h, void *arg), void *arg, struct cos_err *err)
+static int ask(struct nltx *t, const char *what, int type, int flags, const void *hdr, size_t len,
+	       int (*fn)(struct nlmsghdr *h, void *arg), void *arg, struct cos_err *err)
 {
 	auto_free char *buf = malloc(ANSWER_SIZE);
 	struct nlmsghdr *h;
 	bool end = false;
-	int r = 0, sys;
+	int r = 0;
 
 	if (!buf)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "netlink");
-	h = nlmsg_hdr(nltx_add(t, "dump", type, NLM_F_DUMP, hdr, len, 0));
+	h = nlmsg_hdr(nltx_add(t, what, type, flags, hdr, len, 0));
 	nl_complete_msg(t->sk, t->msg[t->n - 1]);
-	sys = send(nl_socket_get_fd(t->sk), h, h->nlmsg_len, 0) < 0 ? errno : 0;
-	if (sys)
-		r = cos_fail(err, COS_E_KERNEL, sys, "netlink: send");
-	while (!sys && !end) {
+	if (send(nl_socket_get_fd(t->sk), h, h->nlmsg_len, 0) < 0) {
+		r = cos_fail(err, COS_E_KERNEL, errno, "netlink: send");
+		end = true;
+	}
+	while (!end) {
 		ssize_t n = receive(t, buf, err);
 		int part = n < 0 ? (int)n : read_part(t, buf, n, &end, fn, arg, err);
 
 		if (r == 0)
 			r = part;
-		if (n < 0)
-			break;
+		end = end || n < 0;
 	}
 	clear(t);
 	return r;
+}
+
+int nltx_get(struct nltx *t, const char *what, int type, const void *hdr, size_t len,
+	     int (*fn)(struct nlmsghdr *h, void *arg), void *arg, struct cos_err *err)
+{
+	/* some kinds of objects are told to a group, and to who asked only as an echo */
+	return ask(t, what, type, NLM_F_ECHO, hdr, len, fn, arg, err);
+}
+
+int nltx_dump(struct nltx *t, int type, const void *hdr, size_t len,
+	      int (*fn)(struct nlmsghdr *h, void *arg), void *arg, struct cos_err *err)
+{
+	return ask(t, "dump", type, NLM_F_DUMP, hdr, len, fn, arg, err);
 }

@@ -4,14 +4,17 @@
  * does not roll back: after a failure the caller undoes what it had asked for. */
 #pragma once
 
-#include <netlink/attr.h>
-#include <netlink/msg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "lib/base/err.h"
 
 #define NLTX_MAX 32 /* messages at once */
+
+struct nl_msg;
+struct nl_sock;
+struct nlmsghdr;
 
 struct nltx {
 	struct nl_sock *sk;
@@ -41,6 +44,9 @@ void nltx_put(struct nltx *t, int r);
  * which request: "class: quantum of class is small". Nothing is left to be sent in any case. Cost:
  * 5 microseconds a message beside the kernel's own work. */
 int nltx_commit(struct nltx *t, struct cos_err *err);
+/* Asks for one object, which HDR names, and calls FN with it. */
+int nltx_get(struct nltx *t, const char *what, int type, const void *hdr, size_t len,
+	     int (*fn)(struct nlmsghdr *h, void *arg), void *arg, struct cos_err *err);
 /* Asks for all objects of TYPE and calls FN for each until it returns not 0, which is returned. */
 int nltx_dump(struct nltx *t, int type, const void *hdr, size_t len,
 	      int (*fn)(struct nlmsghdr *h, void *arg), void *arg, struct cos_err *err);

@@ -311,6 +311,18 @@ static void birth_undo(struct launch *l)
 	close_p(&l->console);
 }
 
+/* network: the link, while nothing of the guest runs. */
+static int network_make(struct launch *l, struct cos_err *err)
+{
+	return l->net ? launch_net_attach(l->net, l->pid, err) : 0;
+}
+
+static void network_undo(struct launch *l)
+{
+	if (l->net)
+		launch_net_detach(l->net);
+}
+
 static int handover(struct launch *l, struct cos_err *err)
 {
 	int fds[] = { l->root_mnt, l->dev_mnt };
@@ -368,17 +380,12 @@ static int exec_wait(struct launch *l, struct cos_err *err)
 }
 
 static const struct step steps[] = {
-	{ "cgroup", cgroup_make, cgroup_undo },
-	{ "namespaces", namespaces_make, namespaces_undo },
-	{ "userns", userns_make, userns_undo },
-	{ "root", root_mount, root_unmount },
-	{ "birth", birth_wait, birth_undo },
-	{ "handover", handover, NULL },
-	{ "prepare", prepare_wait, NULL },
-	{ "rlimits", rlimits_set, NULL },
-	{ "record", record, NULL },
-	{ "release", release, NULL },
-	{ "exec", exec_wait, NULL },
+	{ "cgroup", cgroup_make, cgroup_undo }, { "namespaces", namespaces_make, namespaces_undo },
+	{ "userns", userns_make, userns_undo }, { "root", root_mount, root_unmount },
+	{ "birth", birth_wait, birth_undo },    { "network", network_make, network_undo },
+	{ "handover", handover, NULL },         { "prepare", prepare_wait, NULL },
+	{ "rlimits", rlimits_set, NULL },       { "record", record, NULL },
+	{ "release", release, NULL },           { "exec", exec_wait, NULL },
 };
 
 const struct guest_type container_type = { "container", steps, ARRAY_SIZE(steps) };

@@ -15,6 +15,7 @@
 #include "lib/kern/cg.h"
 #include "lib/kern/devbpf.h"
 #include "lib/kern/filter.h"
+#include "lib/launch/net.h"
 #include "lib/model/spec.h"
 
 /* Where cos-init holds the master of the guest's console: without it a guest would be hung up when
@@ -73,7 +74,8 @@ struct launch {
 	struct cowfs_root *root; /* opened; closed by the "root" step when the mount stands */
 	char slot[SLOT_NAME_SIZE];
 	uint32_t id_base;
-	int stdio[3]; /* the guest's ends of a client's pipes; -1: console */
+	int stdio[3];           /* the guest's ends of a client's pipes; -1: console */
+	struct launch_net *net; /* its link; NULL: none */
 
 	/* held by the engine */
 	unsigned done;

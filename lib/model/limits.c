@@ -20,6 +20,10 @@ const struct limit_def limit_defs[LIMIT__N] = {
 	[LIMIT_##id] = { n, UNIT_##u, lo, hi, w, def, own, CTL_##c, -1, h },
 	COS_CG_LIMITS(X)
 #undef X
+#define X(id, n, u, lo, hi, w, def, h)                                                             \
+	[LIMIT_##id] = { n, UNIT_##u, lo, hi, w, def, def, CTL__N, -1, h },
+		COS_NET_LIMITS(X)
+#undef X
 #define X(id, n, u, res, h)                                                                        \
 	[LIMIT_##id] = { .name = n,                                                                \
 			 .unit = UNIT_##u,                                                         \
@@ -30,7 +34,7 @@ const struct limit_def limit_defs[LIMIT__N] = {
 			 .kernel = LIMIT_MAX,                                                      \
 			 .resource = res,                                                          \
 			 .help = h },
-		COS_RLIMITS(X)
+			COS_RLIMITS(X)
 #undef X
 };
 
@@ -60,6 +64,8 @@ static const struct {
 	[UNIT_BOOL] = { bool_from_text, bool_to_text, 0, "true or false" },
 	[UNIT_CPUS] = { NULL, NULL, 0, "a list of CPUs such as 0-3,7" },
 	[UNIT_BYTES] = { str_to_bytes, str_from_bytes, 1, "bytes such as 65536, 64K, 512M or 2G" },
+	[UNIT_BITS] = { str_to_bits, str_from_bits, 1,
+			"bits per second such as 500kbit, 20Mbit or 1Gbit" },
 	[UNIT_COUNT] = { str_to_u64, NULL, 1, "a whole number" },
 };
 
@@ -227,6 +233,7 @@ static bool part_of_page(uint64_t v, uint64_t page)
 	X(MEMORY_RESERVE, v[LIMIT_MEMORY_RESERVE] > v[LIMIT_MEMORY_MAX], "is above memory.max")    \
 	X(MEMORY_SWAP, v[LIMIT_MEMORY_SWAP] != LIMIT_MAX && v[LIMIT_MEMORY_MAX] == LIMIT_MAX,      \
 	  "needs memory.max")                                                                      \
+	X(NET_RATE, v[LIMIT_NET_RATE] > v[LIMIT_NET_CEIL], "is above net.ceil")                    \
 	X(HUGEPAGES_2M, part_of_page(v[LIMIT_HUGEPAGES_2M], 2ULL << 20), "is not whole pages")     \
 	X(HUGEPAGES_1G, part_of_page(v[LIMIT_HUGEPAGES_1G], 1ULL << 30), "is not whole pages")
 

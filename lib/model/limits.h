@@ -49,6 +49,7 @@ enum limit_unit {
 	UNIT_BOOL,
 	UNIT_CPUS,
 	UNIT_BYTES,
+	UNIT_BITS,
 	UNIT_COUNT,
 	UNIT__N
 };
@@ -56,7 +57,9 @@ enum limit_unit {
 enum limit_id {
 #define X(id, ...) LIMIT_##id,
 	COS_CG_LIMITS(X) LIMIT__CG, /* rows below this one live in control groups */
-	LIMIT__FIRST_R = LIMIT__CG - 1,
+	LIMIT__FIRST_NET = LIMIT__CG - 1,
+	COS_NET_LIMITS(X) LIMIT__NET, /* from LIMIT__CG to here: the network's */
+	LIMIT__FIRST_R = LIMIT__NET - 1,
 	COS_RLIMITS(X)
 #undef X
 		LIMIT__N

@@ -462,30 +462,45 @@ static int parse_readonly_paths(json_t *v, const char *at, void *to, struct cos_
 	return check_paths(v, at, err);
 }
 
-#define FN(fn)        .type = JSONX_FN, .parse = fn
-#define T_NAME(m)     FN(parse_name)
-#define T_TYPE(m)     FN(parse_type)
-#define T_TEMPLATE(m) FN(parse_template)
-#define T_ROOTFS(m)   FN(parse_rootfs)
-#define T_PROFILES(m) FN(parse_profiles)
-#define T_COMMAND(m)  FN(parse_command)
-#define T_INIT(m)     FN(parse_init)
-#define T_HOSTNAME(m) FN(parse_hostname)
-#define T_CWD(m)      FN(parse_cwd)
-#define T_ENV(m)      FN(parse_env)
-#define T_TIMEZONE(m) FN(parse_timezone)
-#define T_BINDS(m)    FN(parse_binds)
-#define T_LIMITS(m)   FN(parse_limits)
-#define T_REQUIRES(m) FN(parse_requires)
-#define T_RESTART(m)  FN(parse_restart)
-#define T_SIGNAL(m)   FN(parse_signal)
-#define T_HEALTH(m)   FN(parse_health)
-#define T_HOOKS(m)    FN(parse_hooks)
-#define T_PATHS(m)    FN(parse_##m)
-#define T_REF(m)      .type = JSONX_REF, .offset = offsetof(struct spec, m)
-#define T_BOOL(m)     .type = JSONX_BOOL, .offset = offsetof(struct spec, m)
-#define T_UINT(m)     .type = JSONX_UINT, .offset = offsetof(struct spec, m)
-#define T_ANY(m)      .type = JSONX_ANY, .offset = offsetof(struct spec, m)
+/* The parsers of net.* fill their own part. */
+#define NET_KEY(name)                                                                              \
+	static int parse_net_##name(json_t *v, const char *at, void *to, struct cos_err *err)      \
+	{                                                                                          \
+		return net_parse_##name(v, at, &((struct spec *)to)->net, err);                    \
+	}
+NET_KEY(mode)
+NET_KEY(address)
+NET_KEY(forward)
+NET_KEY(peers)
+
+#define FN(fn)           .type = JSONX_FN, .parse = fn
+#define T_NAME(m)        FN(parse_name)
+#define T_TYPE(m)        FN(parse_type)
+#define T_TEMPLATE(m)    FN(parse_template)
+#define T_ROOTFS(m)      FN(parse_rootfs)
+#define T_PROFILES(m)    FN(parse_profiles)
+#define T_COMMAND(m)     FN(parse_command)
+#define T_INIT(m)        FN(parse_init)
+#define T_HOSTNAME(m)    FN(parse_hostname)
+#define T_CWD(m)         FN(parse_cwd)
+#define T_ENV(m)         FN(parse_env)
+#define T_TIMEZONE(m)    FN(parse_timezone)
+#define T_BINDS(m)       FN(parse_binds)
+#define T_LIMITS(m)      FN(parse_limits)
+#define T_REQUIRES(m)    FN(parse_requires)
+#define T_NET_MODE(m)    FN(parse_net_mode)
+#define T_NET_ADDRESS(m) FN(parse_net_address)
+#define T_NET_FORWARD(m) FN(parse_net_forward)
+#define T_NET_PEERS(m)   FN(parse_net_peers)
+#define T_RESTART(m)     FN(parse_restart)
+#define T_SIGNAL(m)      FN(parse_signal)
+#define T_HEALTH(m)      FN(parse_health)
+#define T_HOOKS(m)       FN(parse_hooks)
+#define T_PATHS(m)       FN(parse_##m)
+#define T_REF(m)         .type = JSONX_REF, .offset = offsetof(struct spec, m)
+#define T_BOOL(m)        .type = JSONX_BOOL, .offset = offsetof(struct spec, m)
+#define T_UINT(m)        .type = JSONX_UINT, .offset = offsetof(struct spec, m)
+#define T_ANY(m)         .type = JSONX_ANY, .offset = offsetof(struct spec, m)
 
 static const struct jsonx_field fields[] = {
 #define X(key, type, member, lo, hi, when, cli, dflt, help)                                        \

@@ -10,6 +10,7 @@
 
 #include "lib/base/err.h"
 #include "lib/model/limits.h"
+#include "lib/model/net.h"
 #include "lib/model/spec.def"
 
 #define SPEC_BYTES_MAX    (256U << 10)
@@ -64,6 +65,7 @@ struct spec {
 	struct spec_bind binds[SPEC_BINDS_MAX];
 	unsigned n_binds;
 	struct limits limits;
+	struct net_spec net;
 	enum restart_policy restart;
 	int stop_signal;
 	uint64_t stop_timeout; /* seconds */

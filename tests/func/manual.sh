@@ -45,7 +45,7 @@ bold() { # PAGE: what is bold in it
 section() { # PAGE TITLE: the plain lines of a section
 	plain "$1" | awk -v t=".SH $2" '/^\.SH /{ on = ($0 == t); next } on'
 }
-for p in cosctl.1 cos-guest.5 cos-limits.5 cos-profile.5 cosd.json.5 cos-api.7 cosd.8 cow-fs.8; do
+for p in cosctl.1 cos-guest.5 cos-limits.5 cos-profile.5 cosd.json.5 cos-api.7 cos-network.7 cosd.8 cow-fs.8; do
 	bold "$p" >"$M/bold.$p"
 	if command -v man >/dev/null; then
 		LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$MAN/$p" \
@@ -155,6 +155,7 @@ missing() { # KIND COLUMN PAGE...: rows that are not bold in one of the pages
 	done
 }
 all "cos-limits(5) has every limit" missing limit 1 cos-limits.5
+all "cos-limits(5) has every limit of the network" missing net-limit 1 cos-limits.5
 all "cos-limits(5) has every limit of a process" missing rlimit 1 cos-limits.5
 all "cos-limits(5) has the kernel's files, v1" missing limit 4 cos-limits.5
 all "cos-limits(5) has the kernel's files, v2" missing limit 6 cos-limits.5
@@ -180,6 +181,7 @@ all "cosctl(1) and cos-api(7) have every error with its exit status" missing_err
 	rows limit | cut -f 1
 	rows limit | cut -f 4
 	rows limit | cut -f 6
+	rows net-limit | cut -f 1
 	rows rlimit | cut -f 1
 	rows key | cut -f 1
 	rows member | cut -f 2
@@ -299,6 +301,7 @@ get_all >"$M/got1"
 {
 	rows key | cut -f 1 | grep -vx 'limits\|seccomp'
 	rows limit | cut -f 1
+	rows net-limit | cut -f 1
 	rows rlimit | cut -f 1
 } >"$M/table"
 same "get lists keys and limits, but limits and seccomp" "$M/table" "$M/got1"
@@ -391,6 +394,7 @@ done 3<"$M/limits"
 taken_nonsense() {
 	{
 		rows limit | cut -f 1
+		rows net-limit | cut -f 1
 		rows rlimit | cut -f 1
 	} | while read -r name; do
 		for v in nonsense -1 99999999999999999999; do

@@ -330,7 +330,8 @@ static void give_address(const char *text)
 
 static void traffic(int ifb)
 {
-	struct htb_count up = count(77), down = count(ifb);
+	struct htb_count up = count(77), down = count(ifb), one = { 0 };
+	struct cos_err err;
 	int outside = receiver(outside_ns, "192.0.2.2", 5000),
 	    guest = receiver(guest_ns, "10.99.0.7", 5000);
 	unsigned long long spoofed = dropped("spoofed"), now;
@@ -340,6 +341,8 @@ static void traffic(int ifb)
 	   "the guest reaches the outside");
 	ok(strcmp(from, "192.0.2.1") == 0, "by the host's address (%s)", from);
 	ok(counted(77, &up, 20 * 1042, 20), "counted to the byte when it leaves");
+	ok(htb_read(&host, 77, CLASS, &one, &err) == 0 && one.packets == up.packets + 20,
+	   "the class alone says so, too");
 	ok(transmit(host_ns, NULL, "10.99.0.7", 5000, 10, 500) && take(guest, 10, from),
 	   "the host reaches the guest");
 	ok(counted(ifb, &down, 10 * 542, 10), "counted to the byte when it arrives");
