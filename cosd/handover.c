@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <linux/close_range.h>
 #include <linux/sched.h>
 
 #include "cosd/keep.h"
@@ -114,6 +115,9 @@ int keep_become(const struct keep_args *a, const struct keep_item *items, unsign
 
 	if (state < 0)
 		return state;
+	/* not every library's descriptors end with an exec */
+	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+	keep_over_exec(state);
 	if (!holder) /* a holder must not keep the next daemon from what the locks stand for */
 		inherit(a);
 	for (unsigned i = 0; i < n; i++) {
