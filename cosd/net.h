@@ -5,10 +5,11 @@
 #include "lib/kern/nltx.h"
 #include "lib/launch/net.h"
 
-#define NET_POOL_MAX   65536      /* addresses of a pool that guests are given */
-#define NET_INDEX_BASE 0x1000000U /* of guests' links: no number that the kernel gives out itself  \
-				   */
-#define NET_CLASS_GUESTS 3        /* the class above the guests' own */
+#define NET_POOL_MAX 65536 /* addresses of a pool that guests are given */
+#define NET_INDEX_BASE                                                                             \
+	0x1000000U         /* of guests' links: no number that the kernel gives out itself         \
+			    */
+#define NET_CLASS_GUESTS 3 /* the class above the guests' own */
 #define NET_QUANTUM      (64U << 10)
 
 struct daemon;
