@@ -227,6 +227,7 @@ int worker_run(struct keep_args *a, int link)
 	if (r < 0) {
 		log_say(LOG_ERROR, "cosd: %s%s%s; %s", err.what, err.what[0] ? ": " : "", err.why,
 			cos_err_todo(&err));
+		cg_topo_close(&d.host.topo, a->instance, true);
 		return 1;
 	}
 	log_open("cosd", (enum log_level)d.conf.log_level);

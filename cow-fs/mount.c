@@ -354,5 +354,10 @@ int cowfs_probe(int dir, struct cos_err *err)
 		}
 	}
 	io_remove_tree(dir, "probe", 0);
+	if (r < 0)
+		return cos_advise(
+			err, cos_context(err, r, "try a guest's root in the state directory"),
+			"put the state directory on ext4, xfs, btrfs or another file system "
+			"that can map owners; an overlay and older kernels' tmpfs cannot");
 	return r;
 }

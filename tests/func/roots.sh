@@ -222,13 +222,18 @@ kill -TERM "$(cat "$T/run/keep.pid")"
 await test ! -e "$T/run/keep.pid"
 rm -rf "$T/state"
 mkdir "$T/state"
-mount -t tmpfs -o size=6M,nosuid,nodev,mode=700 cos-test "$T/state"
+truncate -s 12M "$T/disk"
+mkfs.ext4 -q -m 0 -O ^has_journal "$T/disk"
+mount -o loop,nosuid,nodev "$T/disk" "$T/state" || { skip "a full disk" "loop devices"; plan_done; }
 cos_start_daemon
 cos_template
 "$COSCTL" create --template busybox full -- sleep 1000
 ok "a guest on a small disk" "$COSCTL" start full
 "$COSCTL" exec full -- sh -c 'echo kept >/kept; dd if=/dev/zero of=/fill bs=64k' >"$T/out" 2>&1
 like "meets its end" "$(cat "$T/out")" 'No space left'
+sync -f "$T/state"
+dd if=/dev/zero of="$T/state/rest" bs=1k 2>/dev/null # what the file system had set aside for later
+sync -f "$T/state"
 fails "a template is refused" 1 'No space left' "$COSCTL" template build busybox second
 is "and nothing of it is listed" "$("$COSCTL" template list -o name)" busybox
 fails "a guest is refused" 1 'No space left' "$COSCTL" create --template busybox more -- true
@@ -247,4 +252,18 @@ ok "and gives some back" await again
 is "to guests too" "$("$COSCTL" run --rm --template second more -- echo here)" here
 ok "nothing is left" nothing_left
 is "not even in passing" "$(find "$T/state/cow" -maxdepth 2 -name '*.new*' -o -maxdepth 2 -name '*~')" ""
+
+# --- a file system that cannot map owners: the daemon ends by itself ---
+mkdir "$T/lower" "$T/upper" "$T/work" "$T/over"
+on_overlay() { # COMMAND...: with an overlay on $T/over
+	unshare -m sh -c 'mount -t overlay -o "lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work" cos-test "$1/over" && shift && exec "$@"' \
+		sh "$T" "$@"
+}
+if on_overlay true 2>/dev/null; then
+	fails "a state directory on an overlay" 1 'owners' on_overlay timeout 60 "$COSD" --instance "$INSTANCE-x" \
+		--state-dir "$T/over/state" --runtime-dir "$T/x-run"
+	is "leaves no pid and no group" "$(ls "$T/x-run" | grep pid)$(find /sys/fs/cgroup -name "cos.$INSTANCE-x" -type d)" ""
+else
+	skip "a state directory on an overlay" "an overlay on $(stat -f -c %T "$T")"
+fi
 plan_done
