@@ -52,7 +52,7 @@ has_run() {
 	grep -qx "$1" "$D/log"
 }
 groups() {
-	find /sys/fs/cgroup/*/cos."$INSTANCE" -mindepth 1 -type d
+	find /sys/fs/cgroup -path "*/cos.$INSTANCE/*" -type d
 }
 no_groups() {
 	[ -z "$(groups)" ]

@@ -33,7 +33,7 @@ ok "stop" "$COSCTL" stop --timeout 1 g1
 fails "delete of what is not there" 4 "no guest named g9" "$COSCTL" delete g9
 ok "delete" "$COSCTL" delete g1
 is "nothing is left in the list" "$("$COSCTL" list -o name)" ""
-is "no control group is left" "$(find /sys/fs/cgroup/*/cos."$INSTANCE" -mindepth 1 -type d)" ""
+is "no control group is left" "$(find /sys/fs/cgroup -path "*/cos.$INSTANCE/*" -type d)" ""
 is "no root is left" "$(ls "$T/state/cow/guests")" ""
 
 ok "a range of guests" "$COSCTL" create --template busybox 'w{01..10}' -- sleep 1000

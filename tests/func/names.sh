@@ -209,7 +209,7 @@ fails "a second cosd here" 1 'already' "$COSD" --instance "$INSTANCE-x" --state-
 rm -rf "$T/x-state"
 state >"$T/after"
 is "the state is as it was" "$(diff "$T/before" "$T/after")" ""
-is "no group is left" "$(find /sys/fs/cgroup/*/cos."$INSTANCE"* -mindepth 1 -type d)" ""
+is "no group is left" "$(find /sys/fs/cgroup -path "*/cos.$INSTANCE*/*" -type d)" ""
 
 # What is unusual but right.
 ok "a range of a thousand" "$COSCTL" create --template busybox 'w{001..1000}' -- sleep 1

@@ -32,7 +32,7 @@ said() { # EVENT: of whom it was said since mark, in order
 		tr '\n' ' '
 }
 no_groups() {
-	[ -z "$(find /sys/fs/cgroup/*/cos."$INSTANCE" -mindepth 1 -type d)" ]
+	[ -z "$(find /sys/fs/cgroup -path "*/cos.$INSTANCE/*" -type d)" ]
 }
 check='"command":["test","-e","/b/good"],"interval":1'
 
@@ -89,7 +89,7 @@ start=$!
 ok "the required guest runs" await state_is db running
 is "the other one waits" "$(field app state)" starting
 ok "the daemon does not" "$COSCTL" list
-is "it holds nothing" "$(find /sys/fs/cgroup/*/cos."$INSTANCE" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort -u | wc -l)" 1
+is "it holds nothing" "$(find /sys/fs/cgroup -path "*/cos.$INSTANCE/*" ! -path "*/cos.$INSTANCE/*/*" -type d -printf '%f\n' | sort -u | wc -l)" 1
 fails "a second start is refused" 1 'starting' "$COSCTL" start app
 ok "it can be changed meanwhile" "$COSCTL" set app requires='[]'
 touch "$B/good"
