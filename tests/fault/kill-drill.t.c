@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -187,6 +188,7 @@ static void add_mounts(struct print *p)
 	}
 }
 
+/* In each hierarchy below the mount, and in "." where that is the only one. */
 static void add_groups(struct print *p)
 {
 	struct dirent *e;
@@ -196,7 +198,7 @@ static void add_groups(struct print *p)
 		char path[512];
 
 		str_fmt(path, sizeof(path), "/sys/fs/cgroup/%s/cos.%s", e->d_name, instance);
-		if (e->d_name[0] == '.' || access(path, F_OK) < 0)
+		if (strcmp(e->d_name, "..") == 0 || access(path, F_OK) < 0)
 			continue;
 		for (DIR *g = opendir(path); g; closedir(g), g = NULL) {
 			struct dirent *s;
@@ -211,14 +213,23 @@ static void add_groups(struct print *p)
 		closedir(d);
 }
 
-static int count_entries(const char *path)
+/* But for the device programs of profiles, which cgroup v2 needs: each is kept from its first use.
+ */
+static int count_descriptors(const char *path)
 {
 	struct dirent *e;
 	DIR *d = opendir(path);
 	int n = 0;
 
-	while (d && (e = readdir(d)))
-		n += e->d_name[0] != '.';
+	while (d && (e = readdir(d))) {
+		char what[32] = "";
+
+		if (e->d_name[0] == '.')
+			continue;
+		if (readlinkat(dirfd(d), e->d_name, what, sizeof(what) - 1) < 0 ||
+		    strcmp(what, "anon_inode:bpf-prog") != 0)
+			n++;
+	}
 	if (d)
 		closedir(d);
 	return n;
@@ -278,7 +289,7 @@ static void add_descriptors(struct print *p, const char *who)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", read_pid(who));
-	add(p, "descriptors of %s %d\n", who, count_entries(path));
+	add(p, "descriptors of %s %d\n", who, count_descriptors(path));
 }
 
 /* The first LEN bytes of each line that a tool of the network's tells. */
@@ -552,15 +563,28 @@ static void bail(int sig)
 	_exit(1);
 }
 
+/* Before Linux 6.15 the status of a process that has lost its parent may be lost, too. */
+static bool may_be_unknown(void)
+{
+	unsigned major, minor;
+	struct utsname u;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major < 6 || (major == 6 && minor < 15));
+}
+
 static bool has_ended(void)
 {
 	json_t *answer = NULL, *g;
+	const char *end;
 	bool ended = false;
 
 	if (call("io.cos.Guest.List", json_pack("{s:s}", "name", "base"), &answer) == 0) {
 		g = json_array_get(json_object_get(answer, "guests"), 0);
-		ended = !json_object_get(g, "pid") &&
-			json_integer_value(json_object_get(g, "last_status")) == 7;
+		end = json_string_value(json_object_get(g, "last_end"));
+		ended = !json_object_get(g, "pid") && end &&
+			(strcmp(end, "exit 7") == 0 ||
+			 (may_be_unknown() && strcmp(end, "unknown") == 0));
 	}
 	json_decref(answer);
 	return ended;
@@ -615,7 +639,8 @@ int main(void)
 	}
 	fd = console_open();
 	dprintf(fd, "quit\n");
-	ok(await(has_ended), "the guest's exit status is known");
+	ok(await(has_ended), "the guest's end is known%s",
+	   may_be_unknown() ? ", if not its status" : " by its status");
 	close(fd);
 	printf("# %u points, %u kills\n", n_points, n_points * 4);
 	clean_up();

@@ -394,7 +394,7 @@ static void test_orphan(void)
 
 static void test_exec(void)
 {
-	static const unsigned all[ROLE__N] = { 5, 10, 20, 0 };
+	static const unsigned all[ROLE__N] = { 5, 5, 20, 0 };
 	struct cowfs_root root;
 	struct trial t = { .r = -1 };
 

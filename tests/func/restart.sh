@@ -163,11 +163,14 @@ endings() {
 more_endings() {
 	[ "$(endings)" -gt "$had" ]
 }
-ends_with_42() { # WHAT
+# Before Linux 6.15 the status of a process whose parent has changed may be lost.
+adopted='exit 42|unknown'
+[ "$(printf '6.15\n%s\n' "$(uname -r)" | sort -V | head -1)" = 6.15 ] && adopted='exit 42'
+ends_with_42() { # WHAT [ERE]
 	had=$(endings)
 	touch "$B/go"
 	ok "$1: its end is seen" await state_is long failed
-	is "$1: with its status" "$(field long last_end)" "exit 42"
+	like "$1: with its status" "$(field long last_end)" "^(${2:-exit 42})\$"
 	ok "$1: and what it said on its console" await more_endings
 }
 
@@ -197,7 +200,7 @@ new_keeper() {
 }
 ok "keeper killed: another takes its place" await new_keeper
 survives "keeper killed"
-ends_with_42 "keeper killed"
+ends_with_42 "keeper killed" "$adopted"
 
 begin
 old=$(worker)
@@ -208,7 +211,7 @@ keeper=$(cat "$T/run/keep.pid")
 kill -9 "$keeper"
 ok "worker, then keeper killed: others take their places" await new_keeper
 survives "worker, then keeper killed"
-ends_with_42 "worker, then keeper killed"
+ends_with_42 "worker, then keeper killed" "$adopted"
 
 stop_daemon() {
 	keeper=$(cat "$T/run/keep.pid")
@@ -220,7 +223,7 @@ ok "the daemon ends on SIGTERM while a guest runs" stop_daemon
 ok "the guest does not" kill -0 "$pid"
 cos_start_daemon
 survives "daemon stopped and started"
-ends_with_42 "daemon stopped and started"
+ends_with_42 "daemon stopped and started" "$adopted"
 
 begin
 stop_daemon
@@ -236,7 +239,7 @@ await sh -c "! \"$COSCTL\" version"
 rm -f "$T/run/cosd.pid" "$T/run/keep.pid"
 cos_start_daemon
 survives "both killed, a new daemon"
-ends_with_42 "both killed, a new daemon"
+ends_with_42 "both killed, a new daemon" "$adopted"
 
 # --- specifications that are refused: of a later version, or damaged ---
 for g in runs rests broken; do
