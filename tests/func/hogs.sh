@@ -52,9 +52,12 @@ rises() { # DESCRIPTION COUNTER GUEST: at first it moves, and it goes on to
 # shellcheck disable=SC2016 # the guest's shell
 "$COSCTL" create --template busybox memory memory.max=32M -- \
 	sh -c 'while :; do sh -c "x=a; while :; do x=\$x\$x\$x; done"; done'
-[ ! -x "$PROBE" ] || "$COSCTL" create --template busybox fork pids.max=60 \
-	binds="[{\"source\": \"$PROBE\", \"target\": \"/bin/probe\", \"readonly\": true}]" -- \
-	sh -c 'while :; do /bin/probe forkbomb 1000000 5; done'
+if [ -x "$PROBE" ]; then
+	cp "$PROBE" "$T/probe" # to a file system that can map owners, or nothing here could run
+	"$COSCTL" create --template busybox fork pids.max=60 \
+		binds="[{\"source\": \"$T/probe\", \"target\": \"/bin/probe\", \"readonly\": true}]" -- \
+		sh -c 'while :; do /bin/probe forkbomb 1000000 5; done'
+fi
 "$COSCTL" create --template busybox disk io.wbps=$WBPS -- \
 	sh -c 'while dd if=/dev/zero of=/big bs=64k count=64 oflag=direct conv=notrunc 2>/dev/null; do :; done; sleep 1000'
 ok "the fifth guest starts" "$COSCTL" start fifth
