@@ -24,7 +24,7 @@
 
 #define RESTART_QUICK_USEC USEC_PER_SEC /* a worker that lived shorter waits before the next */
 #define STOP_WAIT_USEC     (5 * USEC_PER_SEC)
-#define UNMOUNT_TRIES      50
+#define UNMOUNT_TRIES      250
 #define UNMOUNT_WAIT_USEC  20000
 
 /* --- the worker --- */

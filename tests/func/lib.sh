@@ -125,7 +125,7 @@ cos_teardown() {
 		i=$((i + 1))
 		sleep 0.05
 	done
-	grep -q " $T/state " /proc/self/mountinfo && umount "$T/state"
+	! grep -q " $T/state " /proc/self/mountinfo || await umount "$T/state"
 	[ -z "${KEEP_LOGS:-}" ] && rm -rf "$T"
 	T=
 }
