@@ -82,7 +82,7 @@ ok "and then not" "$COSCTL" start needs
 "$COSCTL" delete --force --all
 
 # --- until it is healthy ---
-sleeper db "health={$check}"
+sleeper db "health={$check,\"retries\":1000}"
 sleeper app requires='["db"]'
 "$COSCTL" start app 2>"$T/app.err" &
 start=$!
