@@ -84,6 +84,14 @@ static bool weight_works(const struct cg_topo *t, uint64_t v, char *why)
 	return false;
 }
 
+/* Processes are in groups below the guest's own, which have no reserve of theirs. */
+static bool reserve_works(const struct cg_topo *t, char *why)
+{
+	if (!t->hands_down)
+		str_fmt(why, CG_WHY_SIZE, "cgroup v2 is mounted without memory_recursiveprot");
+	return t->hands_down;
+}
+
 bool cg_can(const struct cg_topo *t, enum limit_id id, uint64_t v, char why[static CG_WHY_SIZE])
 {
 	const struct limit_def *d = &limit_defs[id];
@@ -105,6 +113,8 @@ bool cg_can(const struct cg_topo *t, enum limit_id id, uint64_t v, char why[stat
 			here = here || is_here(t, k);
 		}
 	}
+	if (here && id == LIMIT_MEMORY_RESERVE)
+		return reserve_works(t, why);
 	if (here || id == LIMIT_CPU_DEDICATED)
 		return id != LIMIT_IO_WEIGHT || weight_works(t, v, why);
 	if (file)

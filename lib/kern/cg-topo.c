@@ -131,6 +131,7 @@ static int add_v2(struct cg_topo *t, const char *instance, struct cos_err *err)
 		if (r < 0)
 			return r;
 		t->v2 = (int)t->n;
+		t->hands_down = strstr(line, "memory_recursiveprot");
 		use_hier(t, t->n++);
 		return 0;
 	}

@@ -28,6 +28,7 @@ struct cg_topo {
 	struct cg_hier h[CG_HIER_MAX];
 	unsigned n;
 	int v2;                    /* index of the v2 hierarchy, -1 if there is none */
+	bool hands_down;           /* v2: a reserve of memory is that of the groups below, too */
 	int where[CTL__N];         /* index of the hierarchy that has the controller, -1 if none */
 	uint64_t knobs;            /* bit for each row of knobs[] whose file is there */
 	char cpus[CPUS_TEXT_SIZE]; /* all that guests may have */
