@@ -58,6 +58,30 @@ else
 	skip "a throttled guest waited for CPU" "pressure stall information of cgroup v2"
 fi
 
+# --- memory.high: slowed down, not ended ---
+grows='x=a; while :; do x=$x$x$x; done'
+if "$COSCTL" run --rm --template busybox soft memory.high=32M -- true 2>"$T/err"; then
+	"$COSCTL" create --template busybox soft memory.high=32M memory.max=512M -- sleep 1000
+	"$COSCTL" start soft
+	"$COSCTL" exec soft -- sh -c "$grows" >"$T/out" 2>&1 &
+	hog=$!
+	often() {
+		[ "$(field soft memory.high failcnt)" -ge 5 ]
+	}
+	ok "memory.high was met" await often
+	ok "which is an event" await hit soft memory.high
+	ok "what wants more lives on" kill -0 $hog
+	is "nothing was ended" "$(field soft memory.max failcnt)" 0
+	ok "but it was slowed down" test "$(field soft memory.high maxheld)" -lt 134217728
+	is "the limit is its barrier" "$(field soft memory.max barrier)" 33554432
+	ok "it can be stopped" "$COSCTL" stop --timeout 0 soft
+	wait $hog
+	"$COSCTL" delete soft
+else
+	like "memory.high is refused" "$(cat "$T/err")" 'memory.high: the memory controller of cgroup v1 has no such control'
+	skip "memory.high slows down" "the memory controller on cgroup v2"
+fi
+
 # --- CPUs of one's own ---
 all=$("$COSCTL" capacity -o json | sed -n 's/.*"cpus": "\([0-9,-]*\)".*/\1/p' | head -1)
 like "capacity counts guests" "$("$COSCTL" capacity --no-headers)" '^guests .* 1$'

@@ -134,6 +134,80 @@ else
 fi
 "$COSCTL" delete --all --force
 
+# --- what cgroup v2 alone has ---
+own_group() { # CONTROLLER: all guests' group, when that controller is on v2
+	for at in /sys/fs/cgroup/cos."$INSTANCE" /sys/fs/cgroup/*/cos."$INSTANCE"; do
+		grep -qw "$1" "$at/cgroup.controllers" 2>/dev/null && echo "$at" && return
+	done
+	false
+}
+cached() { # GUEST: MiB of files that it holds in memory
+	kernel "$1" memory.stat | awk '$1 == "file" { print int($2 / 1048576) }'
+}
+if at=$(own_group memory) && ! grep -q ' - cgroup2 .*memory_recursiveprot' /proc/self/mountinfo; then
+	fails "memory.reserve is refused" 125 'memory.reserve: cgroup v2 is mounted without memory_recursiveprot' \
+		"$COSCTL" run --rm --template busybox v2 memory.reserve=32M -- true
+	skip "memory.reserve spares what a guest holds" "memory_recursiveprot of cgroup v2"
+elif [ "$at" ]; then
+	"$COSCTL" create --template busybox keeps memory.reserve=48M memory.high=100M -- sleep 1000
+	"$COSCTL" create --template busybox loses -- sleep 1000
+	ok "a reserve can be had" "$COSCTL" start keeps loses
+	is "memory.high and memory.reserve are in force" "$(kernel keeps memory.high) $(kernel keeps memory.min)" "104857600 50331648"
+	is "as is what is reserved for all guests" "$(cat "$at/memory.min")" 50331648
+	for g in keeps loses; do
+		"$COSCTL" exec $g -- sh -c 'dd if=/dev/zero of=/cached bs=1M count=24 2>/dev/null; sync'
+		ok "$g holds a file in memory" test "$(cached $g)" -ge 24
+	done
+	if [ -e "$at/memory.reclaim" ]; then
+		echo 1G >"$at/memory.reclaim" 2>/dev/null # as much as can be had
+		is "want of memory takes it from the one without a reserve" "$([ "$(cached loses)" -lt 12 ] || cached loses)" ""
+		is "but not from the one with" "$([ "$(cached keeps)" -ge 24 ] || cached keeps)" ""
+	else
+		skip "want of memory spares a reserve" "memory.reclaim of Linux 5.19"
+	fi
+	ok "a reserve can be changed" "$COSCTL" set keeps memory.reserve=16M memory.high=max
+	is "which is in force at once" "$(kernel keeps memory.high) $(kernel keeps memory.min) $(cat "$at/memory.min")" "max 16777216 16777216"
+	"$COSCTL" stop --timeout 0 keeps
+	is "nothing is reserved any more" "$(cat "$at/memory.min")" 0
+else
+	for k in memory.high memory.reserve; do
+		fails "$k is refused" 125 "$k: the memory controller of cgroup v1 has no such control" \
+			"$COSCTL" run --rm --template busybox v2 $k=32M -- true
+	done
+	skip "memory.reserve spares what a guest holds" "the memory controller on cgroup v2"
+fi
+# Bytes written, of the disk that was written to most.
+written() {
+	kernel "$1" io.stat | sed -n 's/.*wbytes=\([0-9]*\).*/\1/p' | sort -n | tail -1
+}
+msec() {
+	awk '{ printf "%.0f\n", $1 * 1000 }' /proc/uptime
+}
+case $(stat -f -c %T "$T") in
+ext2/ext3 | xfs | btrfs) charged=yes ;;
+*) charged= ;;
+esac
+if own_group memory >"$T/out" && own_group io >"$T/out" && [ "$charged" ]; then
+	"$COSCTL" create --template busybox writes io.wbps=4M -- sleep 1000
+	"$COSCTL" create --template busybox free -- sleep 1000
+	"$COSCTL" start writes free
+	like "io.wbps is in force" "$(kernel writes io.max)" 'wbps=4194304 '
+	t=$(msec)
+	ok "a file is written through the page cache" "$COSCTL" exec writes -- sh -c 'dd if=/dev/zero of=/big bs=1M count=24 2>/dev/null; sync'
+	t=$(($(msec) - t))
+	is "which counts as the guest's" "$(($(written writes) >= 24000000))" 1
+	# 24 MiB are 6 s; what the kernel lets pass at first is less than a second's.
+	is "and is held back" "$([ "$t" -ge 5000 ] || echo "$(written writes) bytes in $t ms")" ""
+	"$COSCTL" exec free -- sh -c 'dd if=/dev/zero of=/big bs=1M count=24 2>/dev/null; sync'
+	is "what others write is theirs" "$(($(written free) >= 24000000 && $(written writes) < 48000000))" 1
+	ok "the cap goes while the guest runs" "$COSCTL" set writes io.wbps=max
+	is "and is no more" "$(kernel writes io.max | grep -c wbps=[0-9])" 0
+else
+	skip "io.wbps holds what is written through the page cache" \
+		"memory and io on cgroup v2, and ext4, xfs or btrfs below $T ($(stat -f -c %T "$T"))"
+fi
+"$COSCTL" delete --all --force
+
 # --- what the host has to give ---
 kill -TERM "$(cat "$T/run/keep.pid")"
 await test ! -e "$T/run/keep.pid"
