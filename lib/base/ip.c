@@ -75,7 +75,7 @@ bool ip_is_in(const struct ip *ip, const struct ip_block *b)
 	if (ip->family != b->ip.family)
 		return false;
 	for (unsigned i = 0; i < ip_size(ip); i++) {
-		if ((ip->b[i] & mask_of(b->len, i)) != b->ip.b[i])
+		if ((ip->b[i] ^ b->ip.b[i]) & mask_of(b->len, i))
 			return false;
 	}
 	return true;

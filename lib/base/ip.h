@@ -31,6 +31,7 @@ int ip_parse_block(const char *s, struct ip_block *ret);
 char *ip_text(const struct ip *ip, char *buf);
 char *ip_block_text(const struct ip_block *b, char *buf);
 bool ip_equal(const struct ip *a, const struct ip *b);
+/* B's address need not be its lowest here. */
 bool ip_is_in(const struct ip *ip, const struct ip_block *b);
 bool ip_overlap(const struct ip_block *a, const struct ip_block *b);
 /* How many addresses B has, at most UINT32_MAX. */
