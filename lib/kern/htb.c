@@ -14,6 +14,9 @@
 #define R2Q        10 /* unused: each class has its quantum */
 #define DIRECT_LEN 1000
 
+#define PACKET       1514
+#define CODEL_TARGET 5000 /* microseconds, fq_codel's own */
+
 static uint32_t handle_of(uint16_t id)
 {
 	return HTB_MAJOR << 16 | id;
@@ -64,6 +67,24 @@ static struct tc_ratespec spec_of(uint64_t rate)
 	};
 }
 
+/* A packet of full size must be able to wait for its turn, at 1 Mbit 12 ms. */
+static void put_codel(struct nltx *t, struct nl_msg *m, const struct htb_class *c)
+{
+	struct nlattr *options = nla_nest_start(m, TCA_OPTIONS);
+	uint64_t packet = (uint64_t)PACKET * 8 * 1000000 / (c->ceil ?: 1) * 3 / 2,
+		 target = packet > CODEL_TARGET ? packet : CODEL_TARGET;
+
+	if (!options) {
+		nltx_put(t, -ENOMEM);
+		return;
+	}
+	nltx_put(t, nla_put_u32(m, TCA_FQ_CODEL_TARGET, (uint32_t)target));
+	nltx_put(t, nla_put_u32(m, TCA_FQ_CODEL_INTERVAL, (uint32_t)target * 20));
+	/* what the kernel keeps for a packet is about twice its bytes */
+	nltx_put(t, nla_put_u32(m, TCA_FQ_CODEL_MEMORY_LIMIT, 2 * c->queue));
+	nla_nest_end(m, options);
+}
+
 static void put_queue(struct nltx *t, int index, const struct htb_class *c)
 {
 	struct tcmsg q = { .tcm_ifindex = index, .tcm_parent = handle_of(c->id) };
@@ -71,8 +92,20 @@ static void put_queue(struct nltx *t, int index, const struct htb_class *c)
 	struct nl_msg *m = nltx_add(t, "queue of the class", RTM_NEWQDISC,
 				    NLM_F_CREATE | NLM_F_REPLACE, &q, sizeof(q), 0);
 
-	nltx_put(t, nla_put_string(m, TCA_KIND, "bfifo"));
-	nltx_put(t, nla_put(m, TCA_OPTIONS, sizeof(f), &f));
+	nltx_put(t, nla_put_string(m, TCA_KIND, c->codel ? "fq_codel" : "bfifo"));
+	if (c->codel)
+		put_codel(t, m, c);
+	else
+		nltx_put(t, nla_put(m, TCA_OPTIONS, sizeof(f), &f));
+}
+
+bool htb_has_codel(struct nltx *t, int index, uint16_t id)
+{
+	struct htb_class c = { .id = id, .ceil = 1000000000, .queue = 4 << 20, .codel = true };
+	struct cos_err ignored;
+
+	put_queue(t, index, &c);
+	return nltx_commit(t, &ignored) == 0;
 }
 
 void htb_class(struct nltx *t, int index, const struct htb_class *c)
@@ -136,6 +169,7 @@ static void take_stats(struct nlattr *stats, struct htb_count *c)
 		memset(&queue, 0, sizeof(queue));
 		nla_memcpy(&queue, a, sizeof(queue));
 		c->drops = queue.drops;
+		c->over = queue.overlimits;
 	}
 }
 

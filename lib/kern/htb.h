@@ -16,6 +16,7 @@ struct htb_class {
 	uint32_t quantum; /* bytes that go in one turn; at least 64 KiB for each part of a share:
 			     the kernel hands over segments of that size */
 	uint32_t queue;   /* bytes that may wait; 0: the class has classes below it */
+	bool codel;       /* they wait in fq_codel, not in one line */
 };
 
 /* The tree, with the class of all that has none; one of ours that is there stays. Another one
@@ -24,10 +25,13 @@ void htb_tree(struct nltx *t, int index, uint16_t dflt);
 void htb_drop_tree(struct nltx *t, int index);
 /* Makes or changes a class and its queue. */
 void htb_class(struct nltx *t, int index, const struct htb_class *c);
+/* Whether the kernel has fq_codel: tried on class ID, which is a leaf. Commits. */
+bool htb_has_codel(struct nltx *t, int index, uint16_t id);
 void htb_drop_class(struct nltx *t, int index, uint16_t id);
 
 struct htb_count {
 	uint64_t bytes, packets, drops; /* bytes of frames, headers of all segments included */
+	uint64_t over;                  /* times that it had to wait for its rate */
 };
 /* Calls FN for each class of the tree on the link until it returns not 0. */
 int htb_each(struct nltx *t, int index,

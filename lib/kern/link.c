@@ -43,7 +43,7 @@ static void end(struct nl_msg *m, struct nlattr *a)
 /* --- links --- */
 
 /* The kernel's per-link settings, without a file of /proc for each. */
-static void put_settings(struct nltx *t, struct nl_msg *m)
+static void put_settings(struct nltx *t, struct nl_msg *m, bool proxy_arp)
 {
 	struct nlattr *spec = nest(t, m, IFLA_AF_SPEC), *family, *conf;
 
@@ -52,6 +52,8 @@ static void put_settings(struct nltx *t, struct nl_msg *m)
 	nltx_put(t, nla_put_u32(m, IPV4_DEVCONF_FORWARDING, 1));
 	nltx_put(t, nla_put_u32(m, IPV4_DEVCONF_RP_FILTER, 1));
 	nltx_put(t, nla_put_u32(m, IPV4_DEVCONF_ACCEPT_REDIRECTS, 0));
+	if (proxy_arp)
+		nltx_put(t, nla_put_u32(m, IPV4_DEVCONF_PROXY_ARP, 1));
 	end(m, conf);
 	end(m, family);
 	family = nest(t, m, AF_INET6);
@@ -85,8 +87,64 @@ void link_veth(struct nltx *t, const struct link_pair *p)
 	end(m, info);
 	host = (struct ifinfomsg){ .ifi_index = p->index };
 	m = nltx_add(t, "settings of the veth", RTM_SETLINK, 0, &host, LINK, 0);
-	put_settings(t, m);
+	put_settings(t, m, false);
 	link_alias(t, p->index, p->alias);
+}
+
+void link_macvlan(struct nltx *t, int lower, int netns, uint32_t mtu, const uint8_t mac[6])
+{
+	struct ifinfomsg i = { .ifi_index = LINK_GUEST_INDEX };
+	struct nl_msg *m = nltx_add(t, "macvlan", RTM_NEWLINK, CREATE, &i, LINK, 0);
+	struct nlattr *info, *data;
+
+	nltx_put(t, nla_put_string(m, IFLA_IFNAME, LINK_GUEST_NAME));
+	nltx_put(t, nla_put_u32(m, IFLA_LINK, (uint32_t)lower));
+	nltx_put(t, nla_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns));
+	nltx_put(t, nla_put_u32(m, IFLA_MTU, mtu));
+	nltx_put(t, nla_put(m, IFLA_ADDRESS, 6, mac));
+	info = nest(t, m, IFLA_LINKINFO);
+	nltx_put(t, nla_put_string(m, IFLA_INFO_KIND, "macvlan"));
+	data = nest(t, m, IFLA_INFO_DATA);
+	nltx_put(t, nla_put_u32(m, IFLA_MACVLAN_MODE, MACVLAN_MODE_BRIDGE));
+	end(m, data);
+	end(m, info);
+}
+
+void link_bridge(struct nltx *t, const char *name, uint32_t group, uint32_t mtu,
+		 const uint8_t mac[6])
+{
+	struct ifinfomsg i = { .ifi_family = AF_UNSPEC };
+	struct nl_msg *m = nltx_add(t, "bridge", RTM_NEWLINK, CREATE, &i, LINK, EEXIST);
+	struct nlattr *info;
+
+	nltx_put(t, nla_put_string(m, IFLA_IFNAME, name));
+	nltx_put(t, nla_put_u32(m, IFLA_GROUP, group));
+	nltx_put(t, nla_put_u32(m, IFLA_MTU, mtu));
+	nltx_put(t, nla_put(m, IFLA_ADDRESS, 6, mac));
+	info = nest(t, m, IFLA_LINKINFO);
+	nltx_put(t, nla_put_string(m, IFLA_INFO_KIND, "bridge"));
+	end(m, info);
+}
+
+void link_bridge_settings(struct nltx *t, int index)
+{
+	struct ifinfomsg i = { .ifi_index = index };
+
+	put_settings(t, nltx_add(t, "settings of the bridge", RTM_SETLINK, 0, &i, LINK, 0), true);
+}
+
+void link_port(struct nltx *t, int index, int bridge)
+{
+	struct ifinfomsg i = { .ifi_index = index };
+	struct nl_msg *m = nltx_add(t, "port of the bridge", RTM_SETLINK, 0, &i, LINK, 0);
+	struct nlattr *port;
+
+	nltx_put(t, nla_put_u32(m, IFLA_MASTER, (uint32_t)bridge));
+	i.ifi_family = AF_BRIDGE;
+	m = nltx_add(t, "guard of the port", RTM_SETLINK, 0, &i, LINK, 0);
+	port = nest(t, m, IFLA_PROTINFO | NLA_F_NESTED);
+	nltx_put(t, nla_put_u8(m, IFLA_BRPORT_GUARD, 1));
+	end(m, port);
 }
 
 void link_alias(struct nltx *t, int index, const char *alias)
@@ -170,6 +228,17 @@ void link_route(struct nltx *t, int index, const struct ip_block *dst, const str
 	nltx_put(t, nla_put_u32(m, RTA_OIF, (uint32_t)index));
 }
 
+void link_drop_route(struct nltx *t, int index, const struct ip_block *dst)
+{
+	struct rtmsg r = route_of(dst);
+	struct nl_msg *m;
+
+	r.rtm_scope = RT_SCOPE_NOWHERE; /* any */
+	m = nltx_add(t, "route", RTM_DELROUTE, 0, &r, sizeof(r), ESRCH);
+	put_ip(t, m, RTA_DST, &dst->ip);
+	nltx_put(t, nla_put_u32(m, RTA_OIF, (uint32_t)index));
+}
+
 void link_unreachable(struct nltx *t, const struct ip_block *dst)
 {
 	struct rtmsg r = route_of(dst);
@@ -203,6 +272,13 @@ void link_neighbour(struct nltx *t, int index, const struct ip *ip, const uint8_
 
 	put_ip(t, m, NDA_DST, ip);
 	nltx_put(t, nla_put(m, NDA_LLADDR, 6, mac));
+}
+
+void link_drop_neighbour(struct nltx *t, int index, const struct ip *ip)
+{
+	struct ndmsg n = { .ndm_family = (uint8_t)ip->family, .ndm_ifindex = index };
+
+	put_ip(t, nltx_add(t, "neighbour", RTM_DELNEIGH, 0, &n, sizeof(n), ENOENT), NDA_DST, ip);
 }
 
 /* --- redirection --- */
@@ -247,6 +323,15 @@ void link_redirect(struct nltx *t, int index, int to)
 	end(m, options);
 }
 
+void link_drop_redirect(struct nltx *t, int index)
+{
+	struct tcmsg q = { .tcm_ifindex = index,
+			   .tcm_parent = TC_H_CLSACT,
+			   .tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0) };
+
+	nltx_add(t, "clsact", RTM_DELQDISC, 0, &q, sizeof(q), ENOENT);
+}
+
 /* --- asking --- */
 
 int link_index(const char *name)
@@ -259,6 +344,14 @@ struct each_link {
 	void *arg;
 };
 
+static bool has_kind(struct nlmsghdr *h, const char *kind)
+{
+	struct nlattr *info = nlmsg_find_attr(h, LINK, IFLA_LINKINFO),
+		      *a = info ? nla_find(nla_data(info), nla_len(info), IFLA_INFO_KIND) : NULL;
+
+	return a && nla_strcmp(a, kind) == 0;
+}
+
 static int take_link(struct nlmsghdr *h, void *arg)
 {
 	const struct each_link *e = arg;
@@ -270,10 +363,17 @@ static int take_link(struct nlmsghdr *h, void *arg)
 		return 0;
 	if ((a = nlmsg_find_attr(h, LINK, IFLA_IFNAME)))
 		nla_strlcpy(l.name, a, sizeof(l.name));
+	if ((a = nlmsg_find_attr(h, LINK, IFLA_IFALIAS)))
+		nla_strlcpy(l.alias, a, sizeof(l.alias));
 	if ((a = nlmsg_find_attr(h, LINK, IFLA_GROUP)))
 		l.group = nla_get_u32(a);
 	if ((a = nlmsg_find_attr(h, LINK, IFLA_MTU)))
 		l.mtu = nla_get_u32(a);
+	if ((a = nlmsg_find_attr(h, LINK, IFLA_MASTER)))
+		l.master = (int)nla_get_u32(a);
+	if ((a = nlmsg_find_attr(h, LINK, IFLA_ADDRESS)) && nla_len(a) == sizeof(l.mac))
+		nla_memcpy(l.mac, a, sizeof(l.mac));
+	l.is_bridge = has_kind(h, "bridge");
 	return e->fn(&l, e->arg);
 }
 

@@ -25,6 +25,16 @@ struct link_pair {
 	uint8_t mac[2][6]; /* the host's end, the guest's */
 };
 
+/* A link beside link LOWER, born in namespace NETNS, that shares its wire. It is not seen here. */
+void link_macvlan(struct nltx *t, int lower, int netns, uint32_t mtu, const uint8_t mac[6]);
+/* A bridge without a spanning tree that answers for whatever is routed elsewhere (proxy ARP); one
+ * that is there already is left as it is. */
+void link_bridge(struct nltx *t, const char *name, uint32_t group, uint32_t mtu,
+		 const uint8_t mac[6]);
+/* What link_bridge() cannot say at birth. */
+void link_bridge_settings(struct nltx *t, int index);
+/* Link INDEX becomes a port that has no say in the bridge's spanning tree. */
+void link_port(struct nltx *t, int index, int bridge);
 /* Not up yet. The host's end gives itself no IPv6 address, filters sources (rp_filter) and
  * forwards. */
 void link_veth(struct nltx *t, const struct link_pair *p);
@@ -37,20 +47,25 @@ void link_ifb(struct nltx *t, const char *name, uint32_t group);
 void link_address(struct nltx *t, int index, const struct ip *ip, unsigned len);
 /* DST through the link, or with VIA through that neighbour; one that is there is replaced. */
 void link_route(struct nltx *t, int index, const struct ip_block *dst, const struct ip *via);
+void link_drop_route(struct nltx *t, int index, const struct ip_block *dst);
 /* Packets to DST that no longer route takes are refused. */
 void link_unreachable(struct nltx *t, const struct ip_block *dst);
 void link_drop_unreachable(struct nltx *t, const struct ip_block *dst);
 /* IP is at MAC for good: nobody is asked. */
 void link_neighbour(struct nltx *t, int index, const struct ip *ip, const uint8_t mac[6]);
+void link_drop_neighbour(struct nltx *t, int index, const struct ip *ip);
 /* What leaves through link INDEX goes through link TO first. */
 void link_redirect(struct nltx *t, int index, int to);
+void link_drop_redirect(struct nltx *t, int index);
 
 /* Of this process's namespace; 0: there is none. Leaf. */
 int link_index(const char *name);
 
 struct link_info {
-	int index;
-	char name[LINK_NAME_SIZE];
+	int index, master;                                /* of which it is a port; 0: none */
+	char name[LINK_NAME_SIZE], alias[LINK_NAME_SIZE]; /* the alias cut to that */
+	uint8_t mac[6];
+	bool is_bridge;
 	uint32_t group, mtu;
 	bool up;
 };

@@ -49,62 +49,90 @@ static int run(struct nat *n, const char *text, const char *what, struct cos_err
 
 /* --- a guest's elements --- */
 
-static void put(FILE *f, bool add, const char *table, const char *set, const char *key,
+/* Where elements are written to, and whether they come or go. */
+struct out {
+	FILE *f;
+	const char *table;
+	bool add;
+};
+
+static void put(const struct out *o, const char *family, const char *set, const char *key,
 		const char *value)
 {
-	fprintf(f, "%s element inet %s %s { %s%s%s }\n", add ? "add" : "delete", table, set, key,
-		add && value ? " : " : "", add && value ? value : "");
+	fprintf(o->f, "%s element %s %s %s { %s%s%s }\n", o->add ? "add" : "delete", family,
+		o->table, set, key, o->add && value ? " : " : "", o->add && value ? value : "");
 }
 
-static void put_sources(FILE *f, bool add, const char *table, const struct nat_guest *g)
+static const char *set4or6(const struct ip *ip, const char *set4, const char *set6)
+{
+	return ip->family == AF_INET ? set4 : set6;
+}
+
+/* LINK may send from the guest's addresses. */
+static void put_sources(const struct out *o, const char *family, const char *link,
+			const struct nat_guest *g)
 {
 	char ip[IP_TEXT_SIZE], key[LINK_NAME_SIZE + IP_TEXT_SIZE + 8];
 
 	for (size_t i = 0; i < ARRAY_SIZE(g->ip); i++) {
-		if (!g->ip[i].family)
+		if (!g->ip[i].family || (g->ip[i].family != AF_INET && family[0] == 'a'))
 			continue;
-		str_fmt(key, sizeof(key), "\"%s\" . %s", g->link, ip_text(&g->ip[i], ip));
-		put(f, add, table, g->ip[i].family == AF_INET ? "own4" : "own6", key, NULL);
-		if (g->ip[i].family == AF_INET)
-			fprintf(f, "%s element arp %s own4 { %s }\n", add ? "add" : "delete", table,
-				key);
+		str_fmt(key, sizeof(key), "\"%s\" . %s", link, ip_text(&g->ip[i], ip));
+		put(o, family, set4or6(&g->ip[i], "own4", "own6"), key, NULL);
 	}
 }
 
-static void put_classes(FILE *f, bool add, const char *table, const struct nat_guest *g)
+static void class_text(char *buf, size_t size, uint16_t id)
 {
-	char key[LINK_NAME_SIZE + 2], value[16];
+	str_fmt(buf, size, "%x:%x", HTB_MAJOR, id);
+}
 
-	str_fmt(key, sizeof(key), "\"%s\"", g->link);
-	str_fmt(value, sizeof(value), "%x:%x", HTB_MAJOR, g->class);
-	put(f, add, table, "class", key, value);
-	str_fmt(value, sizeof(value), "%x:%x", HTB_MAJOR, g->exempt);
-	if (g->exempt)
-		put(f, add, table, "exempt_class", key, value);
-	if (g->closed)
-		put(f, add, table, "closed", key, NULL);
+/* By address, which the lock has made sure of: on a bridge of cosd's all guests are one link. */
+static void put_classes(const struct out *o, const struct nat_guest *g)
+{
+	char ip[IP_TEXT_SIZE], value[16];
+
+	for (size_t i = 0; i < ARRAY_SIZE(g->ip); i++) {
+		if (!g->ip[i].family)
+			continue;
+		ip_text(&g->ip[i], ip);
+		class_text(value, sizeof(value), g->class);
+		put(o, "inet", set4or6(&g->ip[i], "class4", "class6"), ip, value);
+		class_text(value, sizeof(value), g->exempt);
+		if (g->exempt)
+			put(o, "inet", set4or6(&g->ip[i], "exempt_class4", "exempt_class6"), ip,
+			    value);
+	}
 }
 
 /* An object that an element names is there before, and goes after it. A tenth of a second's packets
  * may come at once. */
-static void put_limit(FILE *f, bool add, const char *table, const struct nat_guest *g,
+static void put_limit(const struct out *o, const char *family, const struct nat_guest *g,
 		      const char *map)
 {
 	char key[LINK_NAME_SIZE + 2], value[40];
 
 	str_fmt(key, sizeof(key), "\"%s\"", g->link);
 	str_fmt(value, sizeof(value), "\"%s_%s\"", map, g->link);
-	if (add)
-		fprintf(f,
-			"add limit inet %s %s_%s { rate over %" PRIu64 "/second burst %" PRIu64
+	if (o->add)
+		fprintf(o->f,
+			"add limit %s %s %s_%s { rate over %" PRIu64 "/second burst %" PRIu64
 			" packets ; }\n",
-			table, map, g->link, g->pps, g->pps / 10 + 1);
-	put(f, add, table, map, key, value);
-	if (!add)
-		fprintf(f, "delete limit inet %s %s_%s\n", table, map, g->link);
+			family, o->table, map, g->link, g->pps, g->pps / 10 + 1);
+	put(o, family, map, key, value);
+	if (!o->add)
+		fprintf(o->f, "delete limit %s %s %s_%s\n", family, o->table, map, g->link);
 }
 
-static void put_forwards(FILE *f, bool add, const char *table, const struct nat_guest *g)
+static void put_limits(const struct out *o, const char *family, const struct nat_guest *g)
+{
+	if (g->pps == UINT64_MAX)
+		return;
+	put_limit(o, family, g, "pps_out");
+	put_limit(o, family, g, "pps_in");
+}
+
+static void put_forwards(const struct out *o, const struct nat_guest *g)
 {
 	char ip[IP_TEXT_SIZE], key[32], value[IP_TEXT_SIZE + 16];
 
@@ -116,32 +144,58 @@ static void put_forwards(FILE *f, bool add, const char *table, const struct nat_
 			if (!g->ip[k].family)
 				continue;
 			str_fmt(value, sizeof(value), "%s . %u", ip_text(&g->ip[k], ip), w->guest);
-			put(f, add, table, g->ip[k].family == AF_INET ? "forward4" : "forward6",
-			    key, value);
+			put(o, "inet", set4or6(&g->ip[k], "forward4", "forward6"), key, value);
 		}
 	}
 }
 
-static void put_friends(FILE *f, bool add, const char *table, const struct nat_guest *g)
+static void put_peers(const struct out *o, const struct nat_guest *g)
 {
 	char key[2 * LINK_NAME_SIZE + 8];
 
+	str_fmt(key, sizeof(key), "\"%s\"", g->link);
+	if (g->closed)
+		put(o, "inet", "closed", key, NULL);
 	for (unsigned i = 0; i < g->n_friends; i++) {
 		str_fmt(key, sizeof(key), "\"%s\" . \"%s\"", g->friends[i], g->link);
-		put(f, add, table, "friends", key, NULL);
+		put(o, "inet", "friends", key, NULL);
 	}
 }
 
-static void put_guest(FILE *f, bool add, const char *table, const struct nat_guest *g)
+/* What is bridged is seen in the table of that family alone. */
+static void put_port(const struct out *o, const struct nat_guest *g)
 {
-	put_sources(f, add, table, g);
-	put_classes(f, add, table, g);
-	if (g->pps != UINT64_MAX) {
-		put_limit(f, add, table, g, "pps_out");
-		put_limit(f, add, table, g, "pps_in");
-	}
-	put_forwards(f, add, table, g);
-	put_friends(f, add, table, g);
+	char key[LINK_NAME_SIZE + 32], value[16];
+
+	str_fmt(key, sizeof(key), "\"%s\" . %02x:%02x:%02x:%02x:%02x:%02x", g->link, g->mac[0],
+		g->mac[1], g->mac[2], g->mac[3], g->mac[4], g->mac[5]);
+	put(o, "bridge", "mac", key, NULL);
+	str_fmt(key, sizeof(key), "\"%s\"", g->link);
+	if (g->any_source)
+		put(o, "bridge", "any_source", key, NULL);
+	class_text(value, sizeof(value), g->class);
+	put(o, "bridge", "class", key, value);
+	class_text(value, sizeof(value), g->exempt);
+	if (g->exempt)
+		put(o, "bridge", "exempt_class", key, value);
+	put_sources(o, "bridge", g->link, g);
+	put_limits(o, "bridge", g);
+}
+
+static void put_guest(const struct out *o, const struct nat_guest *g)
+{
+	if (g->port)
+		put_port(o, g);
+	else
+		put_limits(o, "inet", g);
+	if (g->port && !g->bridge[0])
+		return; /* the host does not route for it */
+	put_sources(o, "inet", g->port ? g->bridge : g->link, g);
+	put_sources(o, "arp", g->port ? g->bridge : g->link, g);
+	put_classes(o, g);
+	put_forwards(o, g);
+	if (!g->port)
+		put_peers(o, g);
 }
 
 int nat_change(struct nat *n, const struct nat_guest *now, const struct nat_guest *next,
@@ -154,9 +208,9 @@ int nat_change(struct nat *n, const struct nat_guest *now, const struct nat_gues
 	if (!f)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "nftables");
 	if (now)
-		put_guest(f, false, n->table, now);
+		put_guest(&(struct out){ f, n->table, false }, now);
 	if (next)
-		put_guest(f, true, n->table, next);
+		put_guest(&(struct out){ f, n->table, true }, next);
 	if (fclose(f) != 0)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "nftables");
 	return run(n, text, "elements of a guest", err);
@@ -166,8 +220,10 @@ int nat_change(struct nat *n, const struct nat_guest *now, const struct nat_gues
 
 static const char sets[] = "	set own4 { type ifname . ipv4_addr ; }\n"
 			   "	set own6 { type ifname . ipv6_addr ; }\n"
-			   "	map class { type ifname : classid ; }\n"
-			   "	map exempt_class { type ifname : classid ; }\n"
+			   "	map class4 { type ipv4_addr : classid ; }\n"
+			   "	map class6 { type ipv6_addr : classid ; }\n"
+			   "	map exempt_class4 { type ipv4_addr : classid ; }\n"
+			   "	map exempt_class6 { type ipv6_addr : classid ; }\n"
 			   "	map pps_out { type ifname : limit ; }\n"
 			   "	map pps_in { type ifname : limit ; }\n"
 			   "	map forward4 { type inet_proto . inet_service : ipv4_addr . "
@@ -206,15 +262,20 @@ static void put_paths(FILE *f, uint32_t group)
 	fprintf(f,
 		"	chain arrive {\n"
 		"		limit name oifname map @pps_in counter name too_many drop\n"
-		"		meta priority set oifname map @class\n"
-		"		ip saddr @exempt4 meta priority set oifname map @exempt_class\n"
-		"		ip6 saddr @exempt6 meta priority set oifname map @exempt_class\n"
+		"		meta priority set ip daddr map @class4\n"
+		"		meta priority set ip6 daddr map @class6\n"
+		"		ip saddr @exempt4 meta priority set ip daddr map @exempt_class4\n"
+		"		ip6 saddr @exempt6 meta priority set ip6 daddr map @exempt_class6\n"
+		"	}\n"
+		"	chain leave {\n"
+		"		meta priority set ip saddr map @class4\n"
+		"		meta priority set ip6 saddr map @class6\n"
+		"		ip daddr @exempt4 meta priority set ip saddr map @exempt_class4\n"
+		"		ip6 daddr @exempt6 meta priority set ip6 saddr map @exempt_class6\n"
 		"	}\n"
 		"	chain forward {\n"
 		"		type filter hook forward priority filter ; policy accept ;\n"
-		"		meta priority set iifname map @class\n"
-		"		ip daddr @exempt4 meta priority set iifname map @exempt_class\n"
-		"		ip6 daddr @exempt6 meta priority set iifname map @exempt_class\n"
+		"		iifgroup %u jump leave\n"
 		"		oifgroup %u jump arrive\n"
 		"		ct state established,related accept\n"
 		"		iifgroup %u oifname @closed iifname . oifname != @friends drop\n"
@@ -226,7 +287,7 @@ static void put_paths(FILE *f, uint32_t group)
 		"nd-neighbor-solicit, nd-neighbor-advert } accept\n"
 		"		oifgroup %u jump arrive\n"
 		"	}\n",
-		group, group, group);
+		group, group, group, group);
 }
 
 static void put_translation(FILE *f, const struct nat_host *h)
@@ -259,12 +320,94 @@ static void put_translation(FILE *f, const struct nat_host *h)
 	fprintf(f, "	}\n");
 }
 
-static void put_table(FILE *f, const char *table, const struct nat_host *h)
+static void put_exempt(FILE *f, const char *family, const char *table, const struct nat_host *h)
 {
 	char text[IP_TEXT_SIZE];
 
-	fprintf(f, "table inet %s\ndelete table inet %s\ntable arp %s\ndelete table arp %s\n",
-		table, table, table, table);
+	for (unsigned i = 0; i < h->n_exempt; i++)
+		fprintf(f, "add element %s %s %s { %s }\n", family, table,
+			set4or6(&h->exempt[i].ip, "exempt4", "exempt6"),
+			ip_block_text(&h->exempt[i], text));
+}
+
+static const char bridge_sets[] =
+	"	set mac { type ifname . ether_addr ; }\n"
+	"	set any_source { type ifname ; }\n"
+	"	set own4 { type ifname . ipv4_addr ; }\n"
+	"	set own6 { type ifname . ipv6_addr ; }\n"
+	"	map class { type ifname : classid ; }\n"
+	"	map exempt_class { type ifname : classid ; }\n"
+	"	map pps_out { type ifname : limit ; }\n"
+	"	map pps_in { type ifname : limit ; }\n"
+	"	set exempt4 { type ipv4_addr ; flags interval ; auto-merge ; }\n"
+	"	set exempt6 { type ipv6_addr ; flags interval ; auto-merge ; }\n"
+	"	counter spoofed { }\n"
+	"	counter too_many { }\n";
+
+/* As the lock and the paths above, for what goes from port to port; the bridge of cosd's itself is
+ * in the group, too, but no port. What comes from a port of the host's is not looked at. */
+static void put_bridge(FILE *f, const char *table, const struct nat_host *h)
+{
+	fprintf(f,
+		"table bridge %s {\n%s"
+		"	chain lock {\n"
+		"		type filter hook prerouting priority -300 ; policy accept ;\n"
+		"		iifgroup != %u accept\n"
+		"		limit name iifname map @pps_out counter name too_many drop\n"
+		"		iifname . ether saddr != @mac counter name spoofed drop\n"
+		"		iifname @any_source accept\n"
+		"		iifname . ip saddr @own4 accept\n"
+		"		iifname . arp saddr ip @own4 accept\n"
+		"		iifname . ip6 saddr @own6 accept\n"
+		"		ip6 saddr :: icmpv6 type { nd-neighbor-solicit, nd-router-solicit, "
+		"mld2-listener-report } accept\n"
+		"		counter name spoofed drop\n"
+		"	}\n"
+		"	chain arrive {\n"
+		"		limit name oifname map @pps_in counter name too_many drop\n"
+		"		meta priority set oifname map @class\n"
+		"		ip saddr @exempt4 meta priority set oifname map @exempt_class\n"
+		"		ip6 saddr @exempt6 meta priority set oifname map @exempt_class\n"
+		"	}\n"
+		"	chain forward {\n"
+		"		type filter hook forward priority 0 ; policy accept ;\n"
+		"		meta priority set iifname map @class\n"
+		"		ip daddr @exempt4 meta priority set iifname map @exempt_class\n"
+		"		ip6 daddr @exempt6 meta priority set iifname map @exempt_class\n"
+		"		oifgroup %u jump arrive\n"
+		"	}\n"
+		"	chain output {\n"
+		"		type filter hook output priority 0 ; policy accept ;\n"
+		"		oifgroup %u jump arrive\n"
+		"	}\n"
+		"}\n",
+		table, bridge_sets, h->group, h->group, h->group);
+	put_exempt(f, "bridge", table, h);
+}
+
+/* A link beside the uplink shares its tree, and its guest may say which class it wants: it gets
+ * none. */
+static void put_beside(FILE *f, const char *table, const struct nat_host *h)
+{
+	fprintf(f,
+		"table netdev %s {\n"
+		"	chain leave {\n"
+		"		type filter hook egress device \"%s\" priority 0 ; policy accept ;\n"
+		"		ether saddr != %s meta priority set 0\n"
+		"	}\n"
+		"}\n",
+		table, h->beside, h->mac);
+}
+
+static void put_anew(FILE *f, const char *family, const char *table)
+{
+	fprintf(f, "table %s %s\ndelete table %s %s\n", family, table, family, table);
+}
+
+static void put_table(FILE *f, const char *table, const struct nat_host *h)
+{
+	put_anew(f, "inet", table);
+	put_anew(f, "arp", table);
 	fprintf(f, "table inet %s {\n%s", table, sets);
 	put_lock(f, h->group);
 	put_paths(f, h->group);
@@ -279,10 +422,15 @@ static void put_table(FILE *f, const char *table, const struct nat_host *h)
 		"	}\n"
 		"}\n",
 		table, h->group);
-	for (unsigned i = 0; i < h->n_exempt; i++)
-		fprintf(f, "add element inet %s exempt%c { %s }\n", table,
-			h->exempt[i].ip.family == AF_INET ? '4' : '6',
-			ip_block_text(&h->exempt[i], text));
+	put_exempt(f, "inet", table, h);
+	if (h->ports) {
+		put_anew(f, "bridge", table);
+		put_bridge(f, table, h);
+	}
+	if (h->beside) {
+		put_anew(f, "netdev", table);
+		put_beside(f, table, h);
+	}
 }
 
 int nat_load(struct nat *n, const struct nat_host *h, const struct nat_guest *const *guests,
@@ -296,19 +444,22 @@ int nat_load(struct nat *n, const struct nat_host *h, const struct nat_guest *co
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "nftables");
 	put_table(f, n->table, h);
 	for (unsigned i = 0; i < n_guests; i++)
-		put_guest(f, true, n->table, guests[i]);
+		put_guest(&(struct out){ f, n->table, true }, guests[i]);
 	if (fclose(f) != 0)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "nftables");
 	return run(n, text, "make the table", err);
 }
 
+/* One by one: the kernel may not know each family. */
 void nat_drop(struct nat *n)
 {
+	static const char *const families[] = { "inet", "arp", "bridge", "netdev" };
 	struct cos_err ignored;
 	char text[400];
 
-	str_fmt(text, sizeof(text),
-		"table inet %s\ndelete table inet %s\ntable arp %s\ndelete table arp %s\n",
-		n->table, n->table, n->table, n->table);
-	run(n, text, "remove the table", &ignored);
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		str_fmt(text, sizeof(text), "table %s %s\ndelete table %s %s\n", families[i],
+			n->table, families[i], n->table);
+		run(n, text, "remove the table", &ignored);
+	}
 }

@@ -1,9 +1,12 @@
-/* lib/kern/nat.h - one nftables table for all guests of an instance: class, lock, translation
+/* lib/kern/nat.h - the nftables of an instance, for all its guests: class, lock, translation
  *
  * A guest is elements of sets, never a rule: what a packet costs does not grow with the guests. All
  * guests' links are in one link group, by which the rules know them from birth on: what a link
- * sends before it is in the sets, or with another's address, is dropped. Libnftables does the
- * work; each call here is one transaction of the kernel, all or nothing. */
+ * sends before it is in the sets, or with another's address, is dropped. There is one table of each
+ * family that is needed: inet and arp, bridge for guests on bridges, netdev for links beside the
+ * uplink. Libnftables does the work; each call here is one transaction of the kernel, all or
+ * nothing.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -28,6 +31,9 @@ struct nat_host {
 	bool masquerade;               /* what leaves to elsewhere has an address of the host */
 	const struct ip_block *exempt; /* the other end's addresses, for which exempt classes are */
 	unsigned n_exempt;
+	bool ports;         /* some guests' links are ports of bridges */
+	const char *beside; /* the uplink, where guests have links beside it (macvlan); or NULL */
+	const char *mac;    /* that link's */
 };
 
 struct nat_forward {
@@ -37,6 +43,10 @@ struct nat_forward {
 
 struct nat_guest {
 	const char *link;       /* the host's end */
+	bool port;              /* of a bridge: cosd's own, where the guest's addresses are, or */
+	const char *bridge;     /* "": the host's */
+	bool any_source;        /* what it sends from is its own matter */
+	uint8_t mac[6];         /* of its own end */
 	struct ip ip[3];        /* that it may send from; its family 0: none */
 	uint16_t class, exempt; /* HTB classes; exempt 0: none */
 	uint64_t pps;           /* packets a second, each way; UINT64_MAX: no limit */
