@@ -54,7 +54,24 @@ static const struct column stat_cols[] = {
 	{ "MEMORY", "memory_bytes", COL_BYTES },
 	{ "PEAK", "memory_peak_bytes", COL_BYTES },
 	{ "PIDS", "pids", COL_COUNT },
+	{ "NET OUT", "net_out_bytes", COL_RARE_BYTES },
+	{ "NET IN", "net_in_bytes", COL_RARE_BYTES },
 };
+
+/* The table's columns are members of one object; those of the network are deeper. */
+static void lift_net(json_t *row)
+{
+	static const char *const streams[] = { "net_out", "net_in" };
+	char key[32];
+
+	for (size_t i = 0; i < ARRAY_SIZE(streams); i++) {
+		json_t *bytes = json_object_get(json_object_get(row, streams[i]), "bytes");
+
+		str_fmt(key, sizeof(key), "%s_bytes", streams[i]);
+		if (bytes)
+			json_object_set(row, key, bytes);
+	}
+}
 
 static const struct column limit_cols[] = {
 	{ "NAME", "name", COL_TEXT },        { "RESOURCE", "limit", COL_TEXT },
@@ -97,7 +114,9 @@ static int look_at_stats(struct args *a, json_t **state)
 {
 	auto_json json_t *params = json_object(), *guests = NULL, *rows = NULL;
 	bool limits = a->value['L'] != NULL, pressure = a->value['r'] != NULL;
+	json_t *row;
 	int r, status;
+	size_t i;
 
 	(void)state;
 	if (limits)
@@ -108,6 +127,10 @@ static int look_at_stats(struct args *a, json_t **state)
 	if (r)
 		return r;
 	status = out_only_names(a, &guests);
+	if (a->format != OUT_JSON) {
+		json_array_foreach(guests, i, row)
+			lift_net(row);
+	}
 	if (limits) {
 		rows = flatten(guests, "counters");
 		out_rows(a, rows, "limits", limit_cols, ARRAY_SIZE(limit_cols));
@@ -161,6 +184,19 @@ static void set_rate(json_t *row, const char *key, double rate)
 	json_object_set_new(row, key, json_string(text));
 }
 
+/* Bits per second since the look before; nothing for a guest without a link. */
+static void set_bits(json_t *row, json_t *old, const char *key, const char *bytes, uint64_t usec)
+{
+	double rate = rate_of(row, old, bytes, usec) / 100 * 8; /* per microsecond */
+	char text[32] = "-";
+
+	if (!json_object_get(row, bytes))
+		return;
+	if (rate >= 0)
+		snprintf(text, sizeof(text), "%.2fMbit", rate);
+	json_object_set_new(row, key, json_string(text));
+}
+
 static int by_rate(const void *x, const void *y)
 {
 	double a = json_real_value(json_object_get(*(json_t *const *)x, "rate"));
@@ -197,6 +233,8 @@ static int look_at_top(struct args *a, json_t **state)
 		{ "MEMORY", "memory_bytes", COL_BYTES },
 		{ "PEAK", "memory_peak_bytes", COL_BYTES },
 		{ "PIDS", "pids", COL_COUNT },
+		{ "OUT", "out", COL_RARE },
+		{ "IN", "in", COL_RARE },
 	};
 	auto_json json_t *guests = NULL, *rows = NULL;
 	json_t *seen = json_object_get(*state, "guests"), *row;
@@ -214,6 +252,9 @@ static int look_at_top(struct args *a, json_t **state)
 		json_object_set_new(row, "rate", json_real(cpu));
 		set_rate(row, "cpu", cpu);
 		set_rate(row, "held", rate_of(row, old, "throttled_usec", usec));
+		lift_net(row);
+		set_bits(row, old, "out", "net_out_bytes", usec);
+		set_bits(row, old, "in", "net_in_bytes", usec);
 	}
 	rows = sorted(guests);
 	out_rows(a, rows, "guests", cols, ARRAY_SIZE(cols));
@@ -242,6 +283,8 @@ static void set_amount(json_t *row, const char *key)
 		out_bytes(n, text);
 	else if (strcmp(unit, "mcpu") == 0)
 		snprintf(text, sizeof(text), "%.2f", (double)n / 1000);
+	else if (strcmp(unit, "bits") == 0)
+		str_from_bits(text, n);
 	else
 		return;
 	json_object_set_new(row, key, json_string(text));

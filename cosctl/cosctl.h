@@ -60,8 +60,8 @@ int names_expand(char *const *argv, int argc, char ***ret, unsigned *ret_n, stru
 void names_free(char **names, unsigned n);
 
 /* --- out.c --- */
-/* COL_RARE: text; a table in which no row has it leaves the column out. */
-enum column_kind { COL_TEXT, COL_RARE, COL_BYTES, COL_USEC, COL_AGE, COL_COUNT };
+/* COL_RARE: text, COL_RARE_BYTES; a table in which no row has it leaves the column out. */
+enum column_kind { COL_TEXT, COL_RARE, COL_RARE_BYTES, COL_BYTES, COL_USEC, COL_AGE, COL_COUNT };
 struct column {
 	const char *title, *key;
 	enum column_kind kind;

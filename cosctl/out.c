@@ -64,6 +64,7 @@ static void pretty(json_t *v, enum column_kind kind, char *buf)
 	}
 	switch (kind) {
 	case COL_BYTES:
+	case COL_RARE_BYTES:
 		out_bytes(n, buf);
 		break;
 	case COL_USEC:
@@ -115,7 +116,9 @@ static unsigned choose(json_t *rows, const struct column *cols, unsigned n,
 	unsigned shown = 0;
 
 	for (unsigned c = 0; c < n; c++) {
-		if (cols[c].kind != COL_RARE || any_has(rows, cols[c].key))
+		bool rare = cols[c].kind == COL_RARE || cols[c].kind == COL_RARE_BYTES;
+
+		if (!rare || any_has(rows, cols[c].key))
 			ret[shown++] = &cols[c];
 	}
 	return shown;

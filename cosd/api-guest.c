@@ -413,14 +413,18 @@ int api_guest_show(struct call *c, json_t *params, struct cos_err *err)
 	struct guest *g = NULL;
 	struct params p;
 	int r = TAKE(params, &p, err, F_NAME, FIELD("expanded", BOOL, expanded, 0, 0, false));
+	json_t *state;
 
 	if (r == 0)
 		r = find(c, &p, &g, err);
 	if (r < 0)
 		return r;
+	state = guest_state_json(g);
+	net_look_at(g);
+	api_put_net(state, g);
 	call_reply(c,
 		   json_pack("{s:O, s:o}", "spec", p.expanded && g->spec.doc ? g->spec.doc : g->own,
-			     "state", guest_state_json(g)),
+			     "state", state),
 		   NULL, 0);
 	return 0;
 }

@@ -42,6 +42,28 @@ static json_t *limits_json(const struct limits *l)
 	return j;
 }
 
+/* Each way: what it used of a quota, how often it had to wait for its rate. */
+static void put_net_stands(json_t *list, const struct guest *g)
+{
+	const struct limits *l = &g->spec.limits;
+	uint64_t used[NET__WAYS], over = 0;
+
+	if (!g->net || g->net->lower)
+		return;
+	for (int w = 0; w < NET__WAYS; w++)
+		over += g->lease.over[w];
+	json_array_append_new(
+		list, json_pack("{s:s, s:o, s:I}", "limit", limit_defs[LIMIT_NET_CEIL].name, "max",
+				limit_json(l, LIMIT_NET_CEIL), "failcnt", (json_int_t)over));
+	if (net_quota_used(g, used))
+		json_array_append_new(
+			list,
+			json_pack("{s:s, s:o, s:I}", "limit", limit_defs[LIMIT_NET_QUOTA].name,
+				  "max", limit_json(l, LIMIT_NET_QUOTA), "held",
+				  (json_int_t)(used[NET_OUT] > used[NET_IN] ? used[NET_OUT]
+									    : used[NET_IN])));
+}
+
 /* What OpenVZ's user_beancounters show: held, most held, barrier, limit, times it was met. */
 static json_t *stands_json(const struct guest *g, const struct cg_guest *cg)
 {
@@ -66,6 +88,7 @@ static json_t *stands_json(const struct guest *g, const struct cg_guest *cg)
 			json_object_set_new(row, "failcnt", json_integer((json_int_t)s.hits));
 		json_array_append_new(list, row);
 	}
+	put_net_stands(list, g);
 	return list;
 }
 
@@ -89,21 +112,24 @@ static json_t *pressure_json(const struct guest *g, const struct cg_guest *cg)
 }
 
 /* As the guest sees it; from its first start until it is deleted. */
-static void put_net(json_t *j, const struct guest *g, const struct net_classes *classes)
+void api_put_net(json_t *j, const struct guest *g)
 {
-	static const char *const name[NET__WAYS] = { [NET_OUT] = "net_out", [NET_IN] = "net_in" };
-	struct net_count c[NET__WAYS];
+	struct net_count c[NET__STREAMS];
+	char key[32];
 
-	net_count(g, classes, c);
-	for (int w = 0; w < NET__WAYS; w++)
-		json_object_set_new(j, name[w],
-				    json_pack("{s:I, s:I, s:I}", "bytes", (json_int_t)c[w].bytes,
-					      "packets", (json_int_t)c[w].packets, "drops",
-					      (json_int_t)c[w].drops));
+	net_count(g, c);
+	for (int i = 0; g->net && i < NET__STREAMS; i++) {
+		str_fmt(key, sizeof(key), "net_%s", net_streams[i].key);
+		if (g->net->class[net_streams[i].branch].id)
+			json_object_set_new(j, key,
+					    json_pack("{s:I, s:I, s:I}", "bytes",
+						      (json_int_t)c[i].bytes, "packets",
+						      (json_int_t)c[i].packets, "drops",
+						      (json_int_t)c[i].drops));
+	}
 }
 
-static json_t *stats_of(const struct guest *g, const struct ask *ask,
-			const struct net_classes *classes)
+static json_t *stats_of(const struct guest *g, const struct ask *ask)
 {
 	struct cg_guest cg = CG_GUEST_NONE;
 	struct cg_usage u = { 0 };
@@ -125,8 +151,7 @@ static json_t *stats_of(const struct guest *g, const struct ask *ask,
 	if (ask->pressure)
 		json_object_set_new(j, "pressure", pressure_json(g, &cg));
 	cg_close(&cg);
-	if (g->net)
-		put_net(j, g, classes);
+	api_put_net(j, g);
 	return j;
 }
 
@@ -144,7 +169,6 @@ int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
 		  .offset = offsetof(struct ask, pressure) },
 	};
 	struct ask ask = { .name = "" };
-	auto_free struct net_classes *classes = NULL;
 	struct guest *g = NULL;
 	struct list *i;
 	json_t *list;
@@ -160,12 +184,15 @@ int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
 	if (r < 0)
 		return r;
 	list = json_array();
-	classes = net_read(c->d);
+	if (g)
+		net_look_at(g);
+	else
+		net_look(c->d);
 	list_for_each(i, &c->d->guests) {
 		struct guest *e = list_entry(i, struct guest, link);
 
 		if ((!g || e == g) && e->slot >= 0 && (c->root || c->uid == e->spec.owner))
-			json_array_append_new(list, stats_of(e, &ask, classes));
+			json_array_append_new(list, stats_of(e, &ask));
 	}
 	call_reply(c, json_pack("{s:o}", "guests", list), NULL, 0);
 	return 0;
@@ -192,7 +219,7 @@ static void add(uint64_t *sum, uint64_t v)
 }
 
 static void sum_guests(const struct daemon *d, struct resource *cpu, struct resource *memory,
-		       struct resource *ids)
+		       struct resource *net, struct resource *ids)
 {
 	struct list *p;
 
@@ -207,6 +234,10 @@ static void sum_guests(const struct daemon *d, struct resource *cpu, struct reso
 							      : l->v[LIMIT_CPU_RATE]);
 		add(&memory->promised, l->v[LIMIT_MEMORY_MAX]);
 		memory->reserved += l->v[LIMIT_MEMORY_RESERVE];
+		if (!g->net || g->net->lower)
+			continue;
+		net->reserved += l->v[LIMIT_NET_RATE];
+		add(&net->promised, l->v[LIMIT_NET_CEIL]);
 	}
 }
 
@@ -252,15 +283,17 @@ int api_host_capacity(struct call *c, json_t *params, struct cos_err *err)
 	struct resource cpu = { .used = LIMIT_MAX }, memory = { 0 },
 			ids = { d->args->id_count, LIMIT_MAX, LIMIT_MAX, 0 },
 			swap = { .reserved = LIMIT_MAX, .promised = LIMIT_MAX },
-			disk = { .reserved = LIMIT_MAX, .promised = LIMIT_MAX };
+			disk = { .reserved = LIMIT_MAX, .promised = LIMIT_MAX },
+			net = { .total = d->net.cap, .used = LIMIT_MAX };
 	int r = jsonx_fill(params, "", NULL, 0, NULL, err);
 	struct cpus all, owned;
 	char text[8192];
 	struct statvfs fs;
+	json_t *list;
 
 	if (r < 0)
 		return r;
-	sum_guests(d, &cpu, &memory, &ids);
+	sum_guests(d, &cpu, &memory, &net, &ids);
 	cpus_survey(d, &all, &owned);
 	cpu.total = cpus_count(&all) * 1000ULL;
 	cpu.reserved = cpus_count(&owned) * 1000ULL;
@@ -274,13 +307,14 @@ int api_host_capacity(struct call *c, json_t *params, struct cos_err *err)
 		disk.total = fs.f_blocks * fs.f_frsize;
 		disk.used = (fs.f_blocks - fs.f_bavail) * fs.f_frsize;
 	}
+	list = json_pack(
+		"[o, o, o, o, o]", resource_json("cpu", "mcpu", &cpu),
+		resource_json("memory", "bytes", &memory), resource_json("swap", "bytes", &swap),
+		resource_json("disk", "bytes", &disk), resource_json("guests", "count", &ids));
+	if (d->net.on)
+		json_array_append_new(list, resource_json("network", "bits", &net));
 	call_reply(c,
-		   json_pack("{s:[o, o, o, o, o], s:s, s:s, s:o}", "resources",
-			     resource_json("cpu", "mcpu", &cpu),
-			     resource_json("memory", "bytes", &memory),
-			     resource_json("swap", "bytes", &swap),
-			     resource_json("disk", "bytes", &disk),
-			     resource_json("guests", "count", &ids), "cpus", d->host.topo.cpus,
+		   json_pack("{s:o, s:s, s:s, s:o}", "resources", list, "cpus", d->host.topo.cpus,
 			     "shared_cpus", d->host.topo.shared_cpus, "pinned", owners_json(d)),
 		   NULL, 0);
 	return 0;

@@ -7,3 +7,7 @@
 #define X(interface, name, fn, flags, in, out, help) api_fn fn;
 COS_METHODS(X)
 #undef X
+
+/* What the guest sent and received, as of the last look, into J. */
+struct guest;
+void api_put_net(json_t *j, const struct guest *g);

@@ -260,7 +260,7 @@ static int acquire(struct guest *g, struct cos_err *err)
 	int r = rules ? cpus_admit(g, &g->spec.limits, err) : -EINVAL, userns = -1, netns = -1;
 	bool opened = false;
 
-	if (r == 0 && g->spec.userns)
+	if (r == 0 && g->spec.userns && g->spec.net.mode != NET_HOST)
 		g->slot = pool_take(g->d, &userns, &netns);
 	if (r == 0 && g->slot < 0) {
 		r = slot_lease(g->d, err);

@@ -260,7 +260,7 @@ json_t *guest_state_json(struct guest *g)
 		json_object_set(j, "requires", g->spec.requires);
 	if (health_name(g))
 		json_object_set_new(j, "health", json_string(health_name(g)));
-	if (g->net)
+	if (g->net && !g->net->lower)
 		json_object_set_new(j, "link", json_string(g->net->link));
 	for (int i = 0; i < NET_FAMILIES; i++) {
 		char ip[IP_TEXT_SIZE];

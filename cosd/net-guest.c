@@ -1,283 +1,78 @@
-/* cosd/net-guest.c - what a guest has of the network: addresses, its link, counters
- *
- *   S/net/NAME.json   {"version", "address": [...], "past": {...}, "past_started_usec"}
- *
- * A guest keeps its addresses and counters from its first start until it is deleted. The classes
- * count a run; when it is over that goes to the file, and then the classes go. */
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <stdio.h>
+/* cosd/net-guest.c - a guest's link: whether it may have what it asks for, made, changed, taken
+ * away */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cosd/guest.h"
 #include "cosd/net.h"
-#include "lib/base/io.h"
-#include "lib/base/jsonx.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
-#define LEASE_VERSION 1
-#define LEASE_BYTES   4096
-#define QUEUE_MIN     (128U << 10)
-#define QUEUE_MAX     (4U << 20)
-#define CLASS_FIRST   16 /* of slot 0 */
-#define FIRST         2  /* address of a pool that a guest may have */
-
-static const char *const way_name[NET__WAYS] = { [NET_OUT] = "out", [NET_IN] = "in" };
-
-/* --- the file --- */
-
-static void lease_file(char *buf, size_t size, const char *name)
-{
-	str_fmt(buf, size, "%s.json", name);
-}
-
-static json_t *lease_json(const struct net_lease *l)
-{
-	json_t *addresses = json_array(), *past = json_object();
-	char text[IP_TEXT_SIZE];
-
-	for (int i = 0; i < NET_FAMILIES; i++) {
-		if (l->ip[i].family)
-			json_array_append_new(addresses, json_string(ip_text(&l->ip[i], text)));
-	}
-	for (int w = 0; w < NET__WAYS; w++)
-		json_object_set_new(past, way_name[w],
-				    json_pack("{s:I, s:I, s:I}", "bytes",
-					      (json_int_t)l->past[w].bytes, "packets",
-					      (json_int_t)l->past[w].packets, "drops",
-					      (json_int_t)l->past[w].drops));
-	return json_pack("{s:i, s:o, s:o, s:I}", "version", LEASE_VERSION, "address", addresses,
-			 "past", past, "past_started_usec", (json_int_t)l->past_started_usec);
-}
-
-static int put_lease(const struct guest *g, struct cos_err *err)
-{
-	auto_json json_t *j = lease_json(&g->lease);
-	auto_free char *text = j ? json_dumps(j, JSON_INDENT(1)) : NULL;
-	char file[80];
-	int r;
-
-	lease_file(file, sizeof(file), g->name);
-	r = text ? io_replace_at(g->d->leases, file, text, strlen(text), 0600, !g->spec.ephemeral)
-		 : -ENOMEM;
-	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the addresses of %s", g->name) : 0;
-}
-
-static void mark(struct net *n, const struct ip *ip, bool used)
-{
-	int family = ip->family == AF_INET6;
-	uint32_t i;
-
-	if (!ip->family || !n->used[family] || !ip_is_in(ip, &n->pool[family]))
-		return;
-	i = ip_index(&n->pool[family], ip);
-	if (i / 8 >= NET_POOL_MAX / 8)
-		return;
-	if (used)
-		n->used[family][i / 8] |= (uint8_t)(1U << i % 8);
-	else
-		n->used[family][i / 8] &= (uint8_t) ~(1U << i % 8);
-}
-
-static bool is_used(const struct net *n, int family, uint32_t i)
-{
-	return n->used[family][i / 8] & 1U << i % 8;
-}
-
-static void take_past(json_t *past, struct net_lease *l)
-{
-	for (int w = 0; w < NET__WAYS; w++) {
-		json_t *j = json_object_get(past, way_name[w]);
-
-		l->past[w] = (struct net_count){
-			.bytes = (uint64_t)json_integer_value(json_object_get(j, "bytes")),
-			.packets = (uint64_t)json_integer_value(json_object_get(j, "packets")),
-			.drops = (uint64_t)json_integer_value(json_object_get(j, "drops")),
-		};
-	}
-}
-
-void net_load(struct guest *g)
-{
-	char file[80], text[LEASE_BYTES];
-	auto_json json_t *j = NULL;
-	struct cos_err err;
-	json_t *e;
-	ssize_t n;
-	size_t i;
-
-	lease_file(file, sizeof(file), g->name);
-	n = io_read_at(g->d->leases, file, text, sizeof(text));
-	if (n == -ENOENT)
-		return;
-	if (n < 0 || jsonx_parse(text, (size_t)n, file, &j, &err) < 0 ||
-	    json_integer_value(json_object_get(j, "version")) != LEASE_VERSION) {
-		log_say(LOG_ERROR, "%s: its addresses and counters are lost: net/%s is not usable",
-			g->name, file);
-		return;
-	}
-	json_array_foreach(json_object_get(j, "address"), i, e) {
-		struct ip ip;
-
-		if (json_is_string(e) && ip_parse(json_string_value(e), &ip) == 0) {
-			g->lease.ip[ip.family == AF_INET6] = ip;
-			mark(&g->d->net, &ip, true);
-		}
-	}
-	take_past(json_object_get(j, "past"), &g->lease);
-	g->lease.past_started_usec =
-		(uint64_t)json_integer_value(json_object_get(j, "past_started_usec"));
-}
-
-void net_drop_lease(struct daemon *d, const char *name)
-{
-	char file[80];
-
-	lease_file(file, sizeof(file), name);
-	unlinkat(d->leases, file, 0);
-}
-
-void net_forget(struct guest *g)
-{
-	for (int i = 0; i < NET_FAMILIES; i++)
-		mark(&g->d->net, &g->lease.ip[i], false);
-	net_drop_lease(g->d, g->name);
-}
-
-/* --- addresses --- */
-
-static const struct guest *holder_of(const struct guest *g, const struct ip *ip)
-{
-	struct list *p;
-
-	list_for_each(p, &g->d->guests) {
-		const struct guest *e = list_entry(p, struct guest, link);
-
-		if (e != g && ip_equal(&e->lease.ip[ip->family == AF_INET6], ip))
-			return e;
-	}
-	return NULL;
-}
-
-static int check_wanted(const struct guest *g, const struct ip *ip, struct cos_err *err)
-{
-	const struct net *n = &g->d->net;
-	int family = ip->family == AF_INET6;
-	char text[IP_TEXT_SIZE], pool[IP_TEXT_SIZE];
-	const struct guest *other;
-	uint32_t i;
-
-	ip_text(ip, text);
-	if (!n->pool[family].ip.family || !ip_is_in(ip, &n->pool[family]))
-		return cos_advise(
-			err, cos_fail(err, COS_E_ADMISSION, 0, "%s is in no pool of cosd", text),
-			"choose one of %s",
-			n->pool[family].ip.family ? ip_block_text(&n->pool[family], pool)
-						  : "the other family");
-	i = ip_index(&n->pool[family], ip);
-	if (i < FIRST || i >= NET_POOL_MAX || i >= ip_count(&n->pool[family]) - (family == 0))
-		return cos_fail(err, COS_E_ADMISSION, 0,
-				"%s is not an address that a guest may have", text);
-	other = is_used(n, family, i) ? holder_of(g, ip) : NULL;
-	if (other)
-		return cos_advise(
-			err, cos_fail(err, COS_E_ADMISSION, 0, "%s is %s's", text, other->name),
-			"choose another address, or delete that guest");
-	return 0;
-}
-
-static int find_free(const struct net *n, int family, struct ip *ret, struct cos_err *err)
-{
-	uint32_t end = ip_count(&n->pool[family]) - (family == 0);
-	char text[IP_TEXT_SIZE];
-
-	for (uint32_t i = FIRST; i < end && i < NET_POOL_MAX; i++) {
-		if (!is_used(n, family, i)) {
-			*ret = ip_nth(&n->pool[family], i);
-			return 0;
-		}
-	}
-	return cos_advise(err,
-			  cos_fail(err, COS_E_ADMISSION, 0, "no address of the pool %s is free",
-				   ip_block_text(&n->pool[family], text)),
-			  "delete guests, or give cosd a larger pool");
-}
-
-/* The address asked for, the one it had, or a free one. */
-static int choose(const struct guest *g, int family, struct ip *ret, struct cos_err *err)
-{
-	const struct net *n = &g->d->net;
-	const struct ip *wanted = &g->spec.net.address[family], *had = &g->lease.ip[family];
-
-	if (wanted->family) {
-		*ret = *wanted;
-		return ip_equal(wanted, had) ? 0 : check_wanted(g, wanted, err);
-	}
-	if (!n->pool[family].ip.family) {
-		ret->family = 0;
-		return 0;
-	}
-	if (had->family && ip_is_in(had, &n->pool[family])) {
-		*ret = *had;
-		return 0;
-	}
-	return find_free(n, family, ret, err);
-}
-
-static int lease(struct guest *g, struct cos_err *err)
-{
-	struct ip next[NET_FAMILIES] = { 0 }, old[NET_FAMILIES];
-	bool same = true;
-	int r = 0;
-
-	for (int i = 0; i < NET_FAMILIES && r == 0; i++) {
-		r = choose(g, i, &next[i], err);
-		same = same && r == 0 &&
-		       (next[i].family ? ip_equal(&next[i], &g->lease.ip[i])
-				       : !g->lease.ip[i].family);
-	}
-	if (r < 0 || same)
-		return r;
-	memcpy(old, g->lease.ip, sizeof(old));
-	memcpy(g->lease.ip, next, sizeof(next));
-	r = put_lease(g, err);
-	if (r < 0) {
-		memcpy(g->lease.ip, old, sizeof(old));
-		return r;
-	}
-	for (int i = 0; i < NET_FAMILIES; i++)
-		mark(&g->d->net, &old[i], false);
-	for (int i = 0; i < NET_FAMILIES; i++)
-		mark(&g->d->net, &next[i], true);
-	return 0;
-}
+#define QUEUE_MIN (128U << 10)
+#define QUEUE_MAX (4U << 20)
 
 /* --- what it is promised --- */
 
-static int check_guarantee(const struct guest *g, const struct limits *l, struct cos_err *err)
+/* The limits of a branch. */
+static const struct {
+	enum limit_id rate, ceil, share;
+	uint16_t parent;
+	unsigned first; /* class of slot 0 */
+} branches[NET__BRANCHES] = {
+	[NET_CAPPED] = { LIMIT_NET_RATE, LIMIT_NET_CEIL, LIMIT_NET_SHARE, NET_CLASS_GUESTS,
+			 NET_CLASS_FIRST },
+	[NET_EXEMPT] = { LIMIT_NET_EXEMPT_RATE, LIMIT_NET_EXEMPT_CEIL, LIMIT_NET_EXEMPT_SHARE,
+			 NET_CLASS_EXEMPT, NET_EXEMPT_FIRST },
+};
+
+/* What all guests together may have of it. */
+static uint64_t cap_of(const struct net *n, enum net_branch b)
 {
-	uint64_t sum = 0, rate = l->v[LIMIT_NET_RATE], cap = g->d->net.cap;
+	return b == NET_CAPPED ? n->cap : n->speed;
+}
+
+static int check_branch(const struct guest *g, const struct limits *l, enum net_branch b,
+			struct cos_err *err)
+{
+	enum limit_id id = branches[b].rate;
+	uint64_t sum = 0, rate = l->v[id], cap = cap_of(&g->d->net, b);
 	char want[LIMIT_TEXT_SIZE], left[LIMIT_TEXT_SIZE], all[LIMIT_TEXT_SIZE];
 	struct list *p;
 
 	list_for_each(p, &g->d->guests) {
 		const struct guest *e = list_entry(p, struct guest, link);
 
-		if (e != g && e->net)
-			sum += e->spec.limits.v[LIMIT_NET_RATE];
+		if (e != g && e->net && !e->net->lower)
+			sum += e->spec.limits.v[id];
 	}
 	if (sum + rate <= cap)
 		return 0;
-	return cos_advise(err,
-			  cos_fail(err, COS_E_ADMISSION, 0,
-				   "net.rate=%s: other guests have so much of %s that %s is left",
-				   str_from_bits(want, rate), str_from_bits(all, cap),
-				   str_from_bits(left, sum < cap ? cap - sum : 0)),
-			  "ask for no more than what is left, or raise net.cap in cosd.json");
+	return cos_advise(
+		err,
+		cos_fail(err, COS_E_ADMISSION, 0,
+			 "%s=%s: other guests have so much of %s that %s is left",
+			 limit_defs[id].name, str_from_bits(want, rate), str_from_bits(all, cap),
+			 str_from_bits(left, sum < cap ? cap - sum : 0)),
+		b == NET_CAPPED ? "ask for no more than what is left, or raise net.cap in cosd.json"
+				: "ask for no more than what is left");
+}
+
+static int check_guarantees(const struct guest *g, const struct limits *l, struct cos_err *err)
+{
+	int r = check_branch(g, l, NET_CAPPED, err);
+
+	if (r < 0 || g->d->net.n_exempt)
+		return r < 0 ? r : check_branch(g, l, NET_EXEMPT, err);
+	for (enum limit_id id = LIMIT_NET_EXEMPT_RATE; id <= LIMIT_NET_EXEMPT_SHARE; id++) {
+		if (l->set[id] && l->v[id] != limit_defs[id].dflt)
+			return cos_advise(err,
+					  cos_fail(err, COS_E_UNSUPPORTED, 0,
+						   "%s: no addresses are exempt",
+						   limit_defs[id].name),
+					  "set net.exempt in cosd.json and restart cosd");
+	}
+	return 0;
 }
 
 static int check_forwards(const struct guest *g, const struct net_spec *s, struct cos_err *err)
@@ -305,30 +100,70 @@ static int check_forwards(const struct guest *g, const struct net_spec *s, struc
 	return 0;
 }
 
-/* What asks for a link where there is none is not passed over. */
-static int check_without(const struct guest *g, const struct spec *s, struct cos_err *err)
+/* --- modes --- */
+
+static const struct {
+	bool link, classes;
+} modes[NET__N] = {
+	[NET_ROUTED] = { .link = true, .classes = true },
+	[NET_BRIDGE] = { .link = true, .classes = true },
+	[NET_MACVLAN] = { .link = true },
+};
+
+static bool has_pool(const struct net *n)
 {
-	const char *what = NULL;
+	return n->pool[0].ip.family || n->pool[1].ip.family;
+}
+
+static enum net_mode mode_of(const struct net *n, const struct net_spec *s)
+{
+	if (s->mode != NET_AUTO)
+		return s->mode;
+	return has_pool(n) ? NET_ROUTED : NET_NONE;
+}
+
+/* The last limit that is set and not what it is without being set. */
+static const char *limit_asked(const struct limits *l)
+{
+	const char *name = NULL;
 
 	for (enum limit_id id = LIMIT__CG; id < LIMIT__NET; id++) {
-		if (s->limits.set[id] && s->limits.v[id] != limit_defs[id].dflt)
-			what = limit_defs[id].name;
+		if (l->set[id] && l->v[id] != limit_defs[id].dflt)
+			name = limit_defs[id].name;
 	}
-	if (s->net.address[0].family || s->net.address[1].family)
-		what = "net.address";
-	if (s->net.n_forward)
-		what = "net.forward";
-	if (!g->d->net.on && s->net.mode == NET_ROUTED)
-		what = "net.mode=routed";
-	if (!what)
-		return 0;
-	return g->d->net.on
-		       ? cos_fail(err, COS_E_UNSUPPORTED, 0, "%s needs a network: net.mode is none",
-				  what)
-		       : cos_advise(err,
-				    cos_fail(err, COS_E_UNSUPPORTED, 0,
-					     "%s needs a network, and cosd has no addresses", what),
-				    "set net.pool in cosd.json and restart cosd");
+	return name;
+}
+
+/* What asks for something that the mode or the daemon has not is not passed over. */
+static int check_mode(const struct guest *g, const struct spec *s, struct cos_err *err)
+{
+	const struct net *n = &g->d->net;
+	enum net_mode mode = mode_of(n, &s->net);
+	const char *what = modes[mode].classes ? NULL : limit_asked(&s->limits);
+	char named[40];
+
+	if (!what && s->net.mode == NET_AUTO && mode == NET_NONE)
+		what = s->net.n_forward           ? "net.forward"
+		       : s->net.address[0].family ? "net.address"
+		       : s->net.address[1].family ? "net.address"
+						  : NULL;
+	str_fmt(named, sizeof(named), "net.mode=%s", net_mode_name[mode]);
+	if (!what && modes[mode].link && net_has_pool(&s->net) && !has_pool(n))
+		what = named;
+	if (what && !has_pool(n) && net_has_pool(&s->net))
+		return cos_advise(err,
+				  cos_fail(err, COS_E_UNSUPPORTED, 0,
+					   "%s needs a network, and cosd has no addresses", what),
+				  "set net.pool in cosd.json and restart cosd");
+	if (what)
+		return cos_fail(err, COS_E_UNSUPPORTED, 0,
+				"%s needs a network that cosd shapes: net.mode is %s", what,
+				net_mode_name[mode]);
+	if (modes[mode].link && !net_has_pool(&s->net) && !n->uplink)
+		return cos_advise(err,
+				  cos_fail(err, COS_E_UNSUPPORTED, 0, "%s needs an uplink", named),
+				  "set net.uplink in cosd.json and restart cosd");
+	return 0;
 }
 
 /* --- the link --- */
@@ -373,41 +208,71 @@ static uint32_t queue_of(uint64_t ceil)
 	return bytes < QUEUE_MAX ? (uint32_t)bytes : QUEUE_MAX;
 }
 
-static void fill(const struct guest *g, const struct spec *s, struct launch_net *l)
+static struct htb_class class_of(const struct guest *g, const uint64_t *v, enum net_branch b)
 {
-	struct daemon *d = g->d;
-	const uint64_t *v = s->limits.v;
-	uint32_t no = d->net.group + (uint32_t)g->slot;
-	uint64_t ceil = v[LIMIT_NET_CEIL] < d->net.cap ? v[LIMIT_NET_CEIL] : d->net.cap;
+	uint64_t cap = cap_of(&g->d->net, b), rate = v[branches[b].rate],
+		 ceil = v[branches[b].ceil] < cap ? v[branches[b].ceil] : cap;
+
+	return (struct htb_class){
+		.parent = branches[b].parent,
+		.id = (uint16_t)(branches[b].first + (unsigned)g->slot),
+		.rate = rate < ceil ? rate : ceil,
+		.ceil = ceil,
+		.burst = v[LIMIT_NET_BURST],
+		.cburst = v[LIMIT_NET_BURST],
+		.quantum = (uint32_t)(v[branches[b].share] * NET_QUANTUM),
+		.queue = queue_of(ceil),
+		.codel = g->d->net.codel,
+	};
+}
+
+/* What may change while the guest runs. */
+static void fill_live(const struct guest *g, const struct spec *s, struct launch_net *l)
+{
+	for (enum net_branch b = 0; b < NET__BRANCHES && modes[g->lease.mode].classes; b++) {
+		if (b != NET_EXEMPT || g->d->net.n_exempt)
+			l->class[b] = class_of(g, s->limits.v, b);
+	}
+	l->pps = s->limits.v[LIMIT_NET_PPS];
+	l->spec = &s->net;
+	find_friends(g, &s->net, l);
+}
+
+/* What is so from the start to the end of a run, of the lease that says how it was started. */
+static void fill(const struct guest *g, struct launch_net *l)
+{
+	const struct net *n = &g->d->net;
+	const struct net_lease *lease = &g->lease;
+	uint32_t no = n->group + (uint32_t)g->slot;
 
 	*l = (struct launch_net){
-		.host = &d->net.rt,
-		.nat = &d->net.nat,
-		.trees = { d->net.uplink, d->net.ifb },
-		.group = d->net.group,
-		.mtu = d->net.mtu,
-		.gateway = { d->net.gateway[0], d->net.gateway[1] },
+		.host = &g->d->net.rt,
+		.nat = &g->d->net.nat,
+		.trees = { n->uplink, n->ifb },
+		.group = n->group,
+		.mtu = n->mtu,
+		.lower = lease->mode == NET_MACVLAN ? n->uplink : 0,
 		.name = g->name,
 		.index = (int)(NET_INDEX_BASE + no),
 		/* locally administered; no other link of the host's instances has them */
 		.mac = { { 2, 0xc0, 5, 0xff, (uint8_t)(no >> 8), (uint8_t)no },
 			 { 2, 0xc0, 5, 0, (uint8_t)(no >> 8), (uint8_t)no } },
-		.ip = { g->lease.ip[0], g->lease.ip[1] },
-		.class = {
-			.parent = NET_CLASS_GUESTS,
-			.id = (uint16_t)(CLASS_FIRST + g->slot),
-			.rate = v[LIMIT_NET_RATE] < ceil ? v[LIMIT_NET_RATE] : ceil,
-			.ceil = ceil,
-			.burst = v[LIMIT_NET_BURST],
-			.cburst = v[LIMIT_NET_BURST],
-			.quantum = (uint32_t)(v[LIMIT_NET_SHARE] * NET_QUANTUM),
-			.queue = queue_of(ceil),
-		},
-		.pps = v[LIMIT_NET_PPS],
-		.spec = &s->net,
+		.ip = { lease->ip[0], lease->ip[1] },
+		.len = { 32, 128 },
+		.gateway = { n->gateway[0], launch_net_gateway6 },
+		.bound = { LIMIT_MAX, LIMIT_MAX },
 	};
-	link_name(d, (unsigned)g->slot, l->link);
-	find_friends(g, &s->net, l);
+	if (lease->mode == NET_BRIDGE && !lease->bridge[0]) {
+		l->bridge = n->bridge;
+		l->len[0] = n->pool[0].len;
+		memcpy(l->bridge_name, n->bridge_name, sizeof(l->bridge_name));
+	} else if (lease->mode != NET_ROUTED) {
+		l->bridge = lease->bridge[0] ? link_index(lease->bridge) : 0;
+		memcpy(l->len, g->spec.net.len, sizeof(l->len));
+		memcpy(l->gateway, g->spec.net.gateway, sizeof(l->gateway));
+	}
+	link_name(g->d, (unsigned)g->slot, l->link);
+	fill_live(g, &g->spec, l);
 }
 
 bool net_lingers(const struct daemon *d, unsigned slot)
@@ -442,119 +307,60 @@ static void tell_peers(const struct guest *g)
 	}
 }
 
-int net_admit(struct guest *g, struct cos_err *err)
+static int admit(struct guest *g, enum net_mode mode, struct cos_err *err)
 {
-	enum net_mode mode = g->spec.net.mode;
-	int r;
+	int r = 0;
 
-	if (!g->d->net.on || mode == NET_NONE)
-		return check_without(g, &g->spec, err);
-	r = check_guarantee(g, &g->spec.limits, err);
+	if (modes[mode].classes)
+		r = check_guarantees(g, &g->spec.limits, err);
 	if (r == 0)
 		r = check_forwards(g, &g->spec.net, err);
-	if (r == 0)
-		r = lease(g, err);
+	if (r == 0 && mode != NET_ROUTED)
+		r = net_need(g->d, &g->spec.net, err);
+	return r < 0 ? r : net_lease(g, mode, err);
+}
+
+int net_admit(struct guest *g, struct cos_err *err)
+{
+	enum net_mode mode = mode_of(&g->d->net, &g->spec.net);
+	int r = check_mode(g, &g->spec, err);
+
+	if (r < 0 || !modes[mode].link)
+		return r;
+	r = admit(g, mode, err);
 	if (r < 0)
 		return r;
 	g->net = malloc(sizeof(*g->net));
 	if (!g->net)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "network");
-	fill(g, &g->spec, g->net);
+	fill(g, g->net);
+	net_quota_begin(g);
 	tell_peers(g);
 	return 0;
 }
 
 void net_adopt(struct guest *g)
 {
-	if (!g->d->net.on || g->spec.net.mode == NET_NONE ||
-	    (!g->lease.ip[0].family && !g->lease.ip[1].family))
+	if (!g->d->net.on || !modes[g->lease.mode].link)
 		return;
 	g->net = malloc(sizeof(*g->net));
 	if (!g->net)
 		return;
-	fill(g, &g->spec, g->net);
+	fill(g, g->net);
 	g->net->attached = true;
-}
-
-/* --- counters --- */
-
-static struct net_count *count_of(struct net_count *c, const struct htb_count *h)
-{
-	c->bytes += h->bytes;
-	c->packets += h->packets;
-	c->drops += h->drops;
-	return c;
-}
-
-/* What the classes counted goes to the file before they go; once, should that be cut short. */
-static void keep_counts(struct guest *g)
-{
-	struct cos_err err;
-
-	if (!g->net->attached || g->lease.past_started_usec == g->started_usec)
-		return;
-	for (int w = 0; w < NET__WAYS; w++) {
-		struct htb_count h = { 0 };
-
-		if (g->net->trees[w] &&
-		    htb_read(g->net->host, g->net->trees[w], g->net->class.id, &h, &err) == 0)
-			count_of(&g->lease.past[w], &h);
-	}
-	g->lease.past_started_usec = g->started_usec;
-	if (put_lease(g, &err) < 0)
-		log_say(LOG_ERROR, "%s: counters not kept: %s", g->name, err.why);
+	net_quota_touch(g->d);
 }
 
 void net_release(struct guest *g)
 {
 	if (!g->net)
 		return;
-	keep_counts(g);
+	if (!g->net->lower)
+		net_keep_counts(g);
 	launch_net_detach(g->net);
 	free(g->net);
 	g->net = NULL;
 	tell_peers(g);
-}
-
-struct net_classes {
-	const struct daemon *d;
-	enum net_way way;
-	struct htb_count of[][NET__WAYS]; /* by slot */
-};
-
-static int note_class(uint16_t id, const struct htb_count *c, void *arg)
-{
-	struct net_classes *all = arg;
-
-	if (id >= CLASS_FIRST && (unsigned)(id - CLASS_FIRST) < all->d->args->id_count)
-		all->of[id - CLASS_FIRST][all->way] = *c;
-	return 0;
-}
-
-struct net_classes *net_read(struct daemon *d)
-{
-	struct net_classes *all;
-	struct cos_err err;
-
-	if (!d->net.on)
-		return NULL;
-	all = calloc(1, sizeof(*all) + d->args->id_count * sizeof(all->of[0]));
-	if (!all)
-		return NULL;
-	all->d = d;
-	all->way = NET_OUT;
-	if (d->net.uplink)
-		htb_each(&d->net.rt, d->net.uplink, note_class, all, &err);
-	all->way = NET_IN;
-	htb_each(&d->net.rt, d->net.ifb, note_class, all, &err);
-	return all;
-}
-
-void net_count(const struct guest *g, const struct net_classes *read, struct net_count *ret)
-{
-	memcpy(ret, g->lease.past, sizeof(g->lease.past));
-	for (int w = 0; read && g->net && g->slot >= 0 && w < NET__WAYS; w++)
-		count_of(&ret[w], &read->of[g->slot][w]);
 }
 
 /* --- live changes --- */
@@ -562,11 +368,11 @@ void net_count(const struct guest *g, const struct net_classes *read, struct net
 int net_change(struct guest *g, const struct spec *next, struct cos_err *err)
 {
 	auto_free struct launch_net *to = NULL;
-	int r;
+	int r = g->slot < 0 ? 0 : check_mode(g, next, err);
 
-	if (!g->net)
-		return g->slot < 0 ? 0 : check_without(g, next, err);
-	r = check_guarantee(g, &next->limits, err);
+	if (r < 0 || !g->net || g->net->lower)
+		return r;
+	r = check_guarantees(g, &next->limits, err);
 	if (r == 0)
 		r = check_forwards(g, &next->net, err);
 	if (r < 0 || !g->net->attached)
@@ -574,12 +380,13 @@ int net_change(struct guest *g, const struct spec *next, struct cos_err *err)
 	to = malloc(sizeof(*to));
 	if (!to)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "network");
-	fill(g, next, to);
-	to->attached = true;
+	*to = *g->net;
+	fill_live(g, next, to);
 	r = launch_net_change(g->net, to, err);
 	if (r == 0) {
 		*g->net = *to;
 		g->net->spec = &g->spec.net; /* NEXT takes that place */
+		net_quota_touch(g->d);
 	}
 	return r;
 }

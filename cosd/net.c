@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cosd/guest.h"
 #include "cosd/net.h"
@@ -16,22 +17,41 @@
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
-#define FASTEST   10000000000ULL /* bits per second, where a link does not tell */
-#define REST_RATE 1000000        /* what the host itself is guaranteed */
-#define MTU       1500
-
-enum class { CLASS_ROOT = 1, CLASS_REST };
+#define MTU        1500
+#define IFB_PREFIX "cosifb"
 
 /* --- what is asked for --- */
+
+static int take_exempt(struct net *n, const char *text, struct cos_err *err)
+{
+	char one[IP_TEXT_SIZE];
+	size_t len;
+
+	for (const char *p = text; *(p += strspn(p, " ")); p += len) {
+		len = strcspn(p, " ");
+		if (n->n_exempt == NET_EXEMPT_MAX)
+			return cos_fail(err, COS_E_INVALID, 0, "net.exempt: more than %d blocks",
+					NET_EXEMPT_MAX);
+		if (!str_fmt(one, sizeof(one), "%.*s", (int)len, p) ||
+		    ip_parse_block(one, &n->exempt[n->n_exempt]) < 0)
+			return cos_fail(err, COS_E_INVALID, 0,
+					"net.exempt: %.*s is not a block of addresses", (int)len,
+					p);
+		n->n_exempt++;
+	}
+	return 0;
+}
 
 static int take_conf(struct net *n, const struct conf *c, struct cos_err *err)
 {
 	const char *pools[NET_FAMILIES] = { c->net_pool, c->net_pool6 };
 
+	/* without a pool, for guests on a bridge of the host and with macvlan */
+	n->on = pools[0][0] || pools[1][0] ||
+		(c->net_uplink[0] && strcmp(c->net_uplink, "none") != 0);
 	for (int i = 0; i < NET_FAMILIES; i++) {
 		if (!pools[i][0])
 			continue;
-		n->on = true;
 		if (ip_parse_block(pools[i], &n->pool[i]) < 0)
 			return cos_fail(err, COS_E_INVALID, 0, "%s is not a block of addresses",
 					pools[i]);
@@ -40,15 +60,21 @@ static int take_conf(struct net *n, const struct conf *c, struct cos_err *err)
 		if (!n->used[i])
 			return cos_fail(err, COS_E_KERNEL, ENOMEM, "addresses");
 	}
-	return 0;
+	return take_exempt(n, c->net_exempt, err);
 }
 
+/* An earlier worker's ifb says which one it was: guests may run while it is away, and the default
+ * route with it. */
 static int find_uplink(struct net *n, const char *wanted, struct cos_err *err)
 {
 	int r = 0;
 
 	if (strcmp(wanted, "none") == 0)
 		return 0;
+	if (n->uplink_name[0]) {
+		n->uplink = link_index(n->uplink_name);
+		return 0;
+	}
 	if (wanted[0])
 		n->uplink = link_index(wanted);
 	for (int i = 0; i < NET_FAMILIES && r == 0 && !wanted[0] && !n->uplink; i++) {
@@ -65,10 +91,24 @@ static int find_uplink(struct net *n, const char *wanted, struct cos_err *err)
 struct looking {
 	struct net *n;
 	const struct ip_block *pool;
+	const char *wanted;
 	struct link_use found;
 	char name[LINK_NAME_SIZE];
 	bool other;
 };
+
+/* What an earlier worker of this instance shaped, if the user does not want another. */
+static int take_earlier(const struct link_info *l, void *arg)
+{
+	struct looking *w = arg;
+
+	if (strcmp(l->name, w->n->ifb_name) == 0) {
+		w->n->ifb = l->index;
+		if (!w->wanted[0] || strcmp(w->wanted, l->alias) == 0)
+			memcpy(w->n->uplink_name, l->alias, sizeof(l->alias));
+	}
+	return 0;
+}
 
 static int take_uplink(const struct link_info *l, void *arg)
 {
@@ -81,6 +121,31 @@ static int take_uplink(const struct link_info *l, void *arg)
 	return 0;
 }
 
+/* Two trees cannot be on one link: each instance's ifb says what it shapes. */
+static int is_shaped(const struct link_info *l, void *arg)
+{
+	struct looking *w = arg;
+
+	if (l->index == w->n->ifb || strncmp(l->name, IFB_PREFIX, strlen(IFB_PREFIX)) != 0 ||
+	    strcmp(l->alias, w->n->uplink_name) != 0)
+		return 0;
+	memcpy(w->name, l->name, sizeof(w->name));
+	return 1;
+}
+
+static int check_shared(struct net *n, struct cos_err *err)
+{
+	struct looking w = { .n = n };
+	int r = n->uplink ? link_each(&n->rt, is_shaped, &w, err) : 0;
+
+	return r != 1 ? r
+		      : cos_advise(err,
+				   cos_fail(err, COS_E_IN_USE, 0,
+					    "%s is another cosd's uplink already: %s is its",
+					    n->uplink_name, w.name),
+				   "set net.uplink to another link, or to none");
+}
+
 static uint64_t speed_of(const char *link)
 {
 	char path[80], text[24];
@@ -88,10 +153,11 @@ static uint64_t speed_of(const char *link)
 
 	str_fmt(path, sizeof(path), "/sys/class/net/%s/speed", link);
 	if (io_read_at(AT_FDCWD, path, text, sizeof(text)) <= 0)
-		return FASTEST;
+		return NET_FASTEST;
 	text[strcspn(text, "\n")] = '\0';
-	return str_to_u64(text, &mbit) == 0 && mbit > 0 && mbit < FASTEST / 1000000 ? mbit * 1000000
-										    : FASTEST;
+	return str_to_u64(text, &mbit) == 0 && mbit > 0 && mbit < NET_FASTEST / 1000000
+		       ? mbit * 1000000
+		       : NET_FASTEST;
 }
 
 /* --- whether the pool is free --- */
@@ -142,101 +208,6 @@ static int check_pool(struct net *n, int family, struct cos_err *err)
 			  "choose addresses that nobody uses for net.pool%s", family ? "6" : "");
 }
 
-/* --- the host's side --- */
-
-/* Only where guests come and go; the host's other links forward what they did before. */
-static int allow_forwarding(const struct net *n, struct cos_err *err)
-{
-	static const char all6[] = "/proc/sys/net/ipv6/conf/all/forwarding";
-	char path[100], text[8];
-	int r = 0;
-
-	if (n->pool[0].ip.family && n->uplink) {
-		str_fmt(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/forwarding",
-			n->uplink_name);
-		r = io_write_at(AT_FDCWD, path, "1", 1);
-	}
-	if (r == 0 && n->pool[1].ip.family && n->uplink) {
-		/* a host that forwards does not listen to routers any more, unless told to */
-		str_fmt(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_ra", n->uplink_name);
-		if (io_read_at(AT_FDCWD, path, text, sizeof(text)) > 0 && text[0] == '1')
-			r = io_write_at(AT_FDCWD, path, "2", 1);
-	}
-	if (r == 0 && n->pool[1].ip.family)
-		r = io_write_at(AT_FDCWD, str_fmt(path, sizeof(path), "%s", all6) ? path : all6,
-				"1", 1);
-	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write %s", path) : 0;
-}
-
-static int check_tree(struct net *n, struct cos_err *err)
-{
-	enum htb_root root;
-	int r = htb_root(&n->rt, n->uplink, &root, err);
-
-	if (r < 0 || root != HTB_OTHER)
-		return r;
-	return cos_advise(
-		err,
-		cos_fail(err, COS_E_IN_USE, 0,
-			 "%s has a queueing discipline that somebody else set", n->uplink_name),
-		"remove it (tc qdisc del dev %s root), or set net.uplink to none", n->uplink_name);
-}
-
-static void add_tree(struct net *n, int index, uint64_t speed)
-{
-	const struct htb_class classes[] = {
-		{ .id = CLASS_ROOT, .rate = speed, .ceil = speed },
-		{ .parent = CLASS_ROOT,
-		  .id = CLASS_REST,
-		  .rate = REST_RATE,
-		  .ceil = speed,
-		  .queue = 4 << 20 },
-		{ .parent = CLASS_ROOT, .id = NET_CLASS_GUESTS, .rate = n->cap, .ceil = n->cap },
-	};
-
-	htb_tree(&n->rt, index, CLASS_REST);
-	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
-		struct htb_class c = classes[i];
-
-		c.burst = c.cburst = NET_QUANTUM + c.rate / 8 / 1000; /* a millisecond's */
-		c.quantum = NET_QUANTUM;
-		htb_class(&n->rt, index, &c);
-	}
-}
-
-static int make_ifb(struct net *n, struct cos_err *err)
-{
-	int r;
-
-	link_ifb(&n->rt, n->ifb_name, n->group);
-	r = nltx_commit(&n->rt, err);
-	if (r < 0)
-		return r;
-	n->ifb = link_index(n->ifb_name);
-	link_up(&n->rt, n->ifb);
-	for (int i = 0; i < NET_FAMILIES; i++) {
-		if (!n->pool[i].ip.family)
-			continue;
-		link_address(&n->rt, n->ifb, &n->gateway[i], ip_size(&n->gateway[i]) * 8);
-		link_unreachable(&n->rt, &n->pool[i]);
-	}
-	add_tree(n, n->ifb, FASTEST);
-	return nltx_commit(&n->rt, err);
-}
-
-static int make_host(struct net *n, struct cos_err *err)
-{
-	int r = n->uplink ? check_tree(n, err) : 0;
-
-	if (r == 0)
-		r = make_ifb(n, err);
-	if (r == 0 && n->uplink) {
-		add_tree(n, n->uplink, speed_of(n->uplink_name));
-		r = nltx_commit(&n->rt, err);
-	}
-	return r < 0 ? r : allow_forwarding(n, err);
-}
-
 int net_open(struct daemon *d, struct cos_err *err)
 {
 	struct net *n = &d->net;
@@ -246,27 +217,50 @@ int net_open(struct daemon *d, struct cos_err *err)
 		return r;
 	n->group = d->args->id_base / LAUNCH_IDS;
 	n->mtu = MTU;
-	str_fmt(n->ifb_name, sizeof(n->ifb_name), "cosifb%u", n->group);
+	str_fmt(n->ifb_name, sizeof(n->ifb_name), IFB_PREFIX "%u", n->group);
+	str_fmt(n->bridge_name, sizeof(n->bridge_name), "cosbr%u", n->group);
+	n->bridge = link_index(n->bridge_name);
+	n->own_bridge = n->bridge > 0;
 	r = nltx_open(&n->rt, err);
 	if (r == 0)
 		r = nat_open(&n->nat, d->args->instance, err);
 	if (r == 0)
+		r = link_each(&n->rt, take_earlier,
+			      &(struct looking){ .n = n, .wanted = d->conf.net_uplink }, err);
+	if (r == 0)
 		r = find_uplink(n, d->conf.net_uplink, err);
 	if (r == 0)
 		r = link_each(&n->rt, take_uplink, n, err);
-	n->ifb = link_index(n->ifb_name);
+	if (r == 0)
+		r = check_shared(n, err);
 	for (int i = 0; i < NET_FAMILIES && r == 0; i++) {
 		if (n->pool[i].ip.family)
 			r = check_pool(n, i, err);
 	}
+	n->speed = n->uplink ? speed_of(n->uplink_name) : NET_FASTEST;
 	if (!d->conf.net_cap[0] || str_to_bits(d->conf.net_cap, &n->cap) < 0)
-		n->cap = n->uplink ? speed_of(n->uplink_name) : FASTEST;
+		n->cap = n->speed;
+	net_quota_init(d);
 	if (r == 0)
-		r = make_host(n, err);
+		r = net_make_host(n, err);
 	return r < 0 ? cos_context(err, r, "network") : 0;
 }
 
 /* --- with the guests --- */
+
+static void note_modes(struct daemon *d)
+{
+	struct list *p;
+
+	list_for_each(p, &d->guests) {
+		const struct guest *g = list_entry(p, struct guest, link);
+
+		if (g->net && g->net->lower)
+			d->net.macvlan = true;
+		if (g->net && g->net->bridge)
+			d->net.ports = true;
+	}
+}
 
 struct leftovers {
 	struct daemon *d;
@@ -278,12 +272,13 @@ static bool has_class(const struct daemon *d, uint16_t id)
 {
 	struct list *p;
 
-	if (id <= NET_CLASS_GUESTS)
+	if (id < NET_CLASS_FIRST)
 		return true;
 	list_for_each(p, &d->guests) {
 		const struct guest *g = list_entry(p, struct guest, link);
 
-		if (g->net && g->net->class.id == id)
+		if (g->net &&
+		    (g->net->class[NET_CAPPED].id == id || g->net->class[NET_EXEMPT].id == id))
 			return true;
 	}
 	return false;
@@ -322,15 +317,21 @@ struct elements {
 	const char *friends[NET_PEERS_MAX];
 };
 
-static int load_table(struct daemon *d, struct cos_err *err)
+int net_load_table(struct daemon *d, struct cos_err *err)
 {
 	struct net *n = &d->net;
 	const struct ip_block *first = n->pool[0].ip.family ? &n->pool[0] : &n->pool[1];
+	char mac[24];
 	const struct nat_host h = {
 		.group = n->group,
 		.pool = first,
-		.n_pool = n->pool[0].ip.family && n->pool[1].ip.family ? 2 : 1,
+		.n_pool = (n->pool[0].ip.family != 0) + (n->pool[1].ip.family != 0),
+		.ports = n->ports,
+		.beside = n->macvlan && n->uplink ? n->uplink_name : NULL,
+		.mac = mac,
 		.masquerade = d->conf.net_masquerade,
+		.exempt = n->exempt,
+		.n_exempt = n->n_exempt,
 	};
 	auto_free struct elements *all = calloc(d->n_guests + 1, sizeof(*all));
 	auto_free const struct nat_guest **list =
@@ -340,10 +341,12 @@ static int load_table(struct daemon *d, struct cos_err *err)
 
 	if (!all || !list)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "nftables");
+	str_fmt(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0], n->mac[1], n->mac[2],
+		n->mac[3], n->mac[4], n->mac[5]);
 	list_for_each(p, &d->guests) {
 		const struct guest *g = list_entry(p, struct guest, link);
 
-		if (!g->net)
+		if (!g->net || g->net->lower)
 			continue;
 		launch_net_elements(g->net, all[count].friends, all[count].forwards, &all[count].g);
 		list[count] = &all[count].g;
@@ -359,11 +362,16 @@ int net_ready(struct daemon *d, struct cos_err *err)
 
 	if (!n->on)
 		return 0;
-	r = load_table(d, err);
+	note_modes(d);
+	r = net_watch(d, err);
+	if (r == 0)
+		r = net_load_table(d, err);
 	if (r == 0 && n->uplink)
 		r = drop_leftovers(d, n->uplink, err);
 	if (r == 0)
 		r = drop_leftovers(d, n->ifb, err);
+	if (r == 0)
+		netmon_learn(&n->watch.monitor);
 	return r < 0 ? cos_context(err, r, "network") : 0;
 }
 
@@ -376,6 +384,7 @@ void net_close(struct daemon *d)
 
 	if (!n->on)
 		return;
+	net_unwatch(d);
 	list_for_each(p, &d->guests)
 		runs = runs || list_entry(p, struct guest, link)->slot >= 0;
 	if (!runs) {
@@ -383,6 +392,8 @@ void net_close(struct daemon *d)
 		if (n->uplink)
 			htb_drop_tree(&n->rt, n->uplink);
 		link_delete(&n->rt, n->ifb);
+		if (n->bridge)
+			link_delete(&n->rt, n->bridge);
 		for (int i = 0; i < NET_FAMILIES; i++) {
 			if (n->pool[i].ip.family)
 				link_drop_unreachable(&n->rt, &n->pool[i]);

@@ -130,13 +130,15 @@ static const char *const unit_words[] = {
 	[UNIT_CPUS] = "list of CPUs",
 	[UNIT_BYTES] = "bytes",
 	[UNIT_BITS] = "bits per second",
+	[UNIT_PERIOD] = "period",
 	[UNIT_COUNT] = "count",
 };
 
 /* A value of each unit to show what is written for it. */
 static const uint64_t samples[] = {
-	[UNIT_MCPU] = 500, [UNIT_USEC] = 250000,        [UNIT_WEIGHT] = 200,    [UNIT_BOOL] = 1,
-	[UNIT_CPUS] = 1,   [UNIT_BYTES] = 512ULL << 20, [UNIT_BITS] = 20000000, [UNIT_COUNT] = 200,
+	[UNIT_MCPU] = 500,      [UNIT_USEC] = 250000, [UNIT_WEIGHT] = 200,
+	[UNIT_BOOL] = 1,        [UNIT_CPUS] = 1,      [UNIT_BYTES] = 512ULL << 20,
+	[UNIT_BITS] = 20000000, [UNIT_COUNT] = 200,   [UNIT_PERIOD] = 86400,
 };
 
 /* --- words --- */

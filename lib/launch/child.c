@@ -33,12 +33,11 @@
 #include "lib/launch/guest.h"
 #include "lib/launch/msg.h"
 
-#define HARDENED (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
-#define FD_SYNC  3 /* where cos-init expects the status socket */
-#define FD_INIT  4
-#define FD_FREE  6 /* above all that is put in place, below what rlimit.nofile may allow */
-#define DETACH   2
-#define STAGE    "/dev" /* a directory that every host has and the child does not need */
+#define FD_SYNC 3 /* where cos-init expects the status socket */
+#define FD_INIT 4
+#define FD_FREE 6 /* above all that is put in place, below what rlimit.nofile may allow */
+#define DETACH  2
+#define STAGE   "/dev" /* a directory that every host has and the child does not need */
 
 struct setup {
 	const struct launch *l;
@@ -78,6 +77,17 @@ static int *mount_of(struct setup *s, const struct own_mount *m)
 	return (int *)(void *)((char *)s + m->offset);
 }
 
+bool child_shares_net(const struct launch *l)
+{
+	return l->spec->net.mode == NET_HOST;
+}
+
+/* Sysfs shows a network namespace: that of the host is mounted by who owns it, the daemon. */
+static bool is_made_outside(const struct setup *s, const struct own_mount *m)
+{
+	return m->offset == offsetof(struct setup, sys) && child_shares_net(s->l);
+}
+
 static int make_own_mounts(struct setup *s, struct cos_err *err)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(own_mounts); i++) {
@@ -87,6 +97,8 @@ static int make_own_mounts(struct setup *s, struct cos_err *err)
 		uint64_t attr = m->attr | (groups && !s->l->spec->userns ? MOUNT_ATTR_RDONLY : 0);
 		int fd;
 
+		if (is_made_outside(s, m))
+			continue;
 		if (groups && s->l->host->topo.v2 < 0)
 			fd = -1;
 		else if (m->optional)
@@ -292,20 +304,23 @@ static int open_staged(struct setup *s, struct cos_err *err)
 	return 0;
 }
 
-/* Receives the mounts in the order in which the daemon sends them: root, /dev. */
+/* Receives the mounts in the order in which the daemon sends them: root, /dev, and /sys of a guest
+ * in the host's network. */
 static int take_mounts(struct setup *s, struct cos_err *err)
 {
-	int fds[2];
+	int fds[3] = { -1, -1, -1 };
 	unsigned n = ARRAY_SIZE(fds);
 	struct msg m;
 	int r = msg_recv(s->sock, MSG_MOUNTS, &m, fds, &n, err);
 
 	if (r < 0)
 		return r;
-	if (n != ARRAY_SIZE(fds))
+	if (n != (child_shares_net(s->l) ? 3 : 2))
 		return cos_fail(err, COS_E_INTERNAL, 0, "%u mounts came", n);
 	s->root = fds[0];
 	s->dev = fds[1];
+	if (n == 3)
+		s->sys = fds[2];
 	return open_staged(s, err);
 }
 
@@ -316,7 +331,7 @@ static int build(struct setup *s, int *ret_console, struct cos_err *err)
 
 	if (r == 0 && sethostname(hostname, strlen(hostname)) < 0)
 		r = cos_fail(err, COS_E_KERNEL, errno, "sethostname %s", hostname);
-	if (r == 0 && s->l->netns < 0)
+	if (r == 0 && s->l->netns < 0 && !child_shares_net(s->l))
 		r = child_raise_loopback(err);
 	if (r == 0)
 		r = take_mounts(s, err);
@@ -458,7 +473,8 @@ static void drop_descriptors(const struct launch *l, int sock)
 /* Into namespaces that were made before; the network's first, as its owner's root is not us yet. */
 static int join_prepared(const struct launch *l, struct cos_err *err)
 {
-	if (setns(l->netns, CLONE_NEWNET) < 0 || setns(l->userns, CLONE_NEWUSER) < 0)
+	if ((!child_shares_net(l) && setns(l->netns, CLONE_NEWNET) < 0) ||
+	    setns(l->userns, CLONE_NEWUSER) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "join the prepared namespaces");
 	return 0;
 }
@@ -468,6 +484,7 @@ int child_helper(struct launch *l, int sock)
 	struct cos_err err = { 0 };
 	struct msg m;
 	unsigned n = 0;
+	unsigned long long ns = GUEST_NS;
 	int pidfd = -1, r;
 	pid_t pid;
 
@@ -486,9 +503,9 @@ int child_helper(struct launch *l, int sock)
 		if (r < 0)
 			cos_fail(&err, COS_E_KERNEL, -r, "enter the control groups");
 	}
-	pid = r < 0 ? r
-		    : child_clone_sibling(l->netns >= 0 ? GUEST_NS & ~CLONE_NEWNET : GUEST_NS, NULL,
-					  &pidfd, &err);
+	if (l->netns >= 0 || child_shares_net(l))
+		ns &= ~(unsigned long long)CLONE_NEWNET;
+	pid = r < 0 ? r : child_clone_sibling(ns, NULL, &pidfd, &err);
 	if (pid == 0)
 		return guest_main(l, sock);
 	if (pid < 0)

@@ -21,6 +21,12 @@ struct spec;
 #define GUEST_NS                                                                                   \
 	(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
 
+/* What /proc, /sys and such are mounted with. */
+#define HARDENED (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
+
+/* A guest in the host's network has no namespace of its own for it. */
+bool child_shares_net(const struct launch *l);
+
 /* Entry points of the processes; each returns an exit status. */
 int child_helper(struct launch *l, int sock);
 int exec_helper(struct launch_exec *x, int sock);

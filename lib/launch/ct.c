@@ -278,13 +278,16 @@ static int root_mount(struct launch *l, struct cos_err *err)
 	l->dev_mnt = make_dev(l, err);
 	if (l->dev_mnt < 0)
 		return l->dev_mnt;
-	return 0;
+	if (child_shares_net(l))
+		l->sys_mnt = mnt_new_tell("sysfs", NULL, HARDENED | MOUNT_ATTR_RDONLY, err);
+	return child_shares_net(l) && l->sys_mnt < 0 ? l->sys_mnt : 0;
 }
 
 static void root_unmount(struct launch *l)
 {
 	close_p(&l->root_mnt);
 	close_p(&l->dev_mnt);
+	close_p(&l->sys_mnt);
 }
 
 /* birth: the guest's first process exists; the helper has done its work. */
@@ -325,8 +328,8 @@ static void network_undo(struct launch *l)
 
 static int handover(struct launch *l, struct cos_err *err)
 {
-	int fds[] = { l->root_mnt, l->dev_mnt };
-	int r = msg_send(l->sync, MSG_MOUNTS, 0, fds, ARRAY_SIZE(fds));
+	int fds[] = { l->root_mnt, l->dev_mnt, l->sys_mnt };
+	int r = msg_send(l->sync, MSG_MOUNTS, 0, fds, l->sys_mnt < 0 ? 2 : 3);
 
 	root_unmount(l);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "hand the mounts over") : 0;

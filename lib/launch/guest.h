@@ -81,7 +81,7 @@ struct launch {
 	unsigned done;
 	uint64_t step_began_usec;
 	char *resolv; /* text for the guest's /etc/resolv.conf, or NULL */
-	int sync, root_mnt, dev_mnt;
+	int sync, root_mnt, dev_mnt, sys_mnt;
 	int userns, netns; /* set by the caller: prepared ones, taken */
 	struct launch_prep prep;
 	int binds[SPEC_BINDS_MAX];

@@ -1,8 +1,9 @@
-/* lib/launch/net.c - a guest's routed link: what it is made of, made and taken away
+/* lib/launch/net.c - a guest's link: what it is made of, made and taken away
  *
  * One transaction in the host's namespace makes the pair, routes, classes and redirection; one in
  * the guest's gives it its addresses; one of nftables knows it. The pair is born at both its ends,
- * and is never deleted: it goes with the guest's namespace. */
+ * and is never deleted: it goes with the guest's namespace. With macvlan there is but the guest's
+ * end, and nothing else of all that. */
 #include <netinet/in.h>
 #include <string.h>
 
@@ -11,8 +12,7 @@
 #include "lib/kern/proc.h"
 #include "lib/launch/net.h"
 
-/* What every IPv6 link has, so each host's end may: the guest's way out. */
-static const struct ip link_gateway = { AF_INET6, { 0xfe, 0x80, [15] = 1 } };
+const struct ip launch_net_gateway6 = { AF_INET6, { 0xfe, 0x80, [15] = 1 } };
 
 static struct ip_block only(const struct ip *ip)
 {
@@ -31,14 +31,19 @@ void launch_net_elements(const struct launch_net *n, const char **friends,
 	*ret = (struct nat_guest){
 		.link = n->link,
 		.ip = { n->ip[0], n->ip[1] },
-		.class = n->class.id,
+		.class = n->class[NET_CAPPED].id,
+		.exempt = n->class[NET_EXEMPT].id,
 		.pps = n->pps,
 		.forward = forwards,
 		.n_forward = n->spec->n_forward,
 		.closed = n->spec->closed,
 		.friends = friends,
 		.n_friends = n->n_friends,
+		.port = n->bridge != 0,
+		.bridge = n->bridge_name,
+		.any_source = !n->ip[0].family && !n->ip[1].family,
 	};
+	memcpy(ret->mac, n->mac[1], sizeof(ret->mac));
 	if (n->ip[1].family)
 		ret->ip[2] = ip_link_local(n->mac[1]);
 }
@@ -60,10 +65,64 @@ static int change_elements(struct nat *nat, const struct launch_net *now,
 
 static void add_classes(const struct launch_net *n)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(n->trees); i++) {
-		if (n->trees[i])
-			htb_class(n->host, n->trees[i], &n->class);
+	for (int t = 0; t < NET__TREES; t++) {
+		for (int b = 0; b < NET__BRANCHES && n->trees[t]; b++) {
+			struct htb_class c = n->class[b];
+
+			if (b == NET_CAPPED && c.ceil > n->bound[t])
+				c.ceil = n->bound[t];
+			if (c.id)
+				htb_class(n->host, n->trees[t], &c);
+		}
 	}
+}
+
+int launch_net_classes(const struct launch_net *n, struct cos_err *err)
+{
+	add_classes(n);
+	return nltx_commit(n->host, err);
+}
+
+int launch_net_redirect(const struct launch_net *n, struct cos_err *err)
+{
+	link_drop_redirect(n->host, n->index);
+	link_redirect(n->host, n->index, n->trees[NET_TREE_IN]);
+	return nltx_commit(n->host, err);
+}
+
+/* The way to the guest's addresses: its own link, or the bridge. */
+static void add_ways(const struct launch_net *n)
+{
+	int at = n->bridge ? n->bridge : n->index;
+
+	for (int i = 0; i < NET_FAMILIES; i++) {
+		struct ip_block to = only(&n->ip[i]);
+
+		if (!n->ip[i].family)
+			continue;
+		link_route(n->host, at, &to, NULL);
+		link_neighbour(n->host, at, &n->ip[i], n->mac[1]);
+	}
+}
+
+/* Those at a bridge do not go with the guest's link. */
+static void drop_ways(const struct launch_net *n)
+{
+	for (int i = 0; i < NET_FAMILIES; i++) {
+		struct ip_block to = only(&n->ip[i]);
+
+		if (!n->ip[i].family)
+			continue;
+		link_drop_route(n->host, n->bridge, &to);
+		link_drop_neighbour(n->host, n->bridge, &n->ip[i]);
+	}
+}
+
+int launch_net_rejoin(const struct launch_net *n, struct cos_err *err)
+{
+	link_port(n->host, n->index, n->bridge);
+	add_ways(n);
+	return nltx_commit(n->host, err);
 }
 
 /* The host's side. Up last: what it sends before the table knows it is dropped by its group. */
@@ -78,22 +137,33 @@ static int make_link(const struct launch_net *n, int netns, struct cos_err *err)
 		.netns = netns,
 	};
 
+	if (n->lower) {
+		link_macvlan(n->host, n->lower, netns, n->mtu, n->mac[1]);
+		return nltx_commit(n->host, err);
+	}
 	memcpy(p.mac, n->mac, sizeof(p.mac));
 	add_classes(n);
 	link_veth(n->host, &p);
-	link_redirect(n->host, n->index, n->trees[1]);
+	link_redirect(n->host, n->index, n->trees[NET_TREE_IN]);
+	if (n->bridge)
+		link_port(n->host, n->index, n->bridge);
 	link_up(n->host, n->index);
-	if (n->ip[1].family)
-		link_address(n->host, n->index, &link_gateway, 64);
-	for (int i = 0; i < NET_FAMILIES; i++) {
-		struct ip_block to = only(&n->ip[i]);
-
-		if (!n->ip[i].family)
-			continue;
-		link_route(n->host, n->index, &to, NULL);
-		link_neighbour(n->host, n->index, &n->ip[i], n->mac[1]);
-	}
+	if (n->ip[1].family && !n->bridge)
+		link_address(n->host, n->index, &launch_net_gateway6, 64);
+	if (!n->bridge || n->bridge_name[0])
+		add_ways(n);
 	return nltx_commit(n->host, err);
+}
+
+/* A gateway outside of the address's network has to be on the link. */
+static void add_way_out(struct nltx *t, const struct ip *ip, unsigned len, const struct ip *gateway)
+{
+	const struct ip_block everywhere = { { .family = ip->family }, 0 }, own = { *ip, len },
+			      via = only(gateway);
+
+	if (ip->family == AF_INET && !ip_is_in(gateway, &own))
+		link_route(t, LINK_GUEST_INDEX, &via, NULL);
+	link_route(t, LINK_GUEST_INDEX, &everywhere, gateway);
 }
 
 /* The guest's side. */
@@ -106,15 +176,11 @@ static int give_addresses(const struct launch_net *n, int netns, struct cos_err 
 		return r;
 	link_up(&t, LINK_GUEST_INDEX);
 	for (int i = 0; i < NET_FAMILIES; i++) {
-		struct ip_block everywhere = { { .family = n->ip[i].family }, 0 },
-				gateway = only(&n->gateway[i]);
-
 		if (!n->ip[i].family)
 			continue;
-		link_address(&t, LINK_GUEST_INDEX, &n->ip[i], ip_size(&n->ip[i]) * 8);
-		if (i == 0)
-			link_route(&t, LINK_GUEST_INDEX, &gateway, NULL);
-		link_route(&t, LINK_GUEST_INDEX, &everywhere, i == 0 ? &gateway.ip : &link_gateway);
+		link_address(&t, LINK_GUEST_INDEX, &n->ip[i], n->len[i]);
+		if (n->gateway[i].family)
+			add_way_out(&t, &n->ip[i], n->len[i], &n->gateway[i]);
 	}
 	r = nltx_commit(&t, err);
 	nltx_close(&t);
@@ -129,7 +195,7 @@ int launch_net_attach(struct launch_net *n, pid_t pid, struct cos_err *err)
 
 	if (r == 0)
 		r = give_addresses(n, netns, err);
-	if (r == 0)
+	if (r == 0 && !n->lower)
 		r = change_elements(n->nat, NULL, n, err);
 	n->attached = r == 0;
 	return r;
@@ -139,12 +205,18 @@ void launch_net_detach(struct launch_net *n)
 {
 	struct cos_err ignored; /* the table may have been flushed, the uplink may be gone */
 
+	if (n->lower)
+		return;
 	if (n->attached)
 		change_elements(n->nat, n, NULL, &ignored);
 	n->attached = false;
-	for (size_t i = 0; i < ARRAY_SIZE(n->trees); i++) {
-		if (n->trees[i])
-			htb_drop_class(n->host, n->trees[i], n->class.id);
+	if (n->bridge_name[0])
+		drop_ways(n);
+	for (int t = 0; t < NET__TREES; t++) {
+		for (int b = 0; b < NET__BRANCHES && n->trees[t]; b++) {
+			if (n->class[b].id)
+				htb_drop_class(n->host, n->trees[t], n->class[b].id);
+		}
 	}
 	nltx_commit(n->host, &ignored);
 }

@@ -15,6 +15,7 @@ void launch_init(struct launch *l)
 		.prep = { .sync = -1 },
 		.root_mnt = -1,
 		.dev_mnt = -1,
+		.sys_mnt = -1,
 		.tasks = { -1 },
 		.cg = CG_GUEST_NONE,
 		.pidfd = -1,
@@ -73,6 +74,7 @@ void launch_finish(struct launch *l)
 	close_p(&l->netns);
 	close_p(&l->root_mnt);
 	close_p(&l->dev_mnt);
+	close_p(&l->sys_mnt);
 	for (size_t i = 0; i < ARRAY_SIZE(l->stdio); i++)
 		close_p(&l->stdio[i]);
 	free(l->resolv);

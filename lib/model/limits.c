@@ -51,6 +51,24 @@ static char *bool_to_text(char *buf, uint64_t v)
 	return strcpy(buf, v ? "true" : "false");
 }
 
+#define DAY 86400
+
+static int period_from_text(const char *s, uint64_t *ret)
+{
+	uint64_t usec = DAY * 1000000ULL;
+
+	if ((strcmp(s, "day") != 0 && str_to_usec(s, &usec) < 0) || usec % 1000000)
+		return -EINVAL;
+	*ret = usec / 1000000;
+	return 0;
+}
+
+static char *period_to_text(char *buf, uint64_t v)
+{
+	snprintf(buf, LIMIT_TEXT_SIZE, v == DAY ? "day" : "%" PRIu64 "s", v);
+	return buf;
+}
+
 /* A list of CPUs has a parser of its own. */
 static const struct {
 	int (*parse)(const char *s, uint64_t *ret);
@@ -66,6 +84,8 @@ static const struct {
 	[UNIT_BYTES] = { str_to_bytes, str_from_bytes, 1, "bytes such as 65536, 64K, 512M or 2G" },
 	[UNIT_BITS] = { str_to_bits, str_from_bits, 1,
 			"bits per second such as 500kbit, 20Mbit or 1Gbit" },
+	[UNIT_PERIOD] = { period_from_text, period_to_text, 1,
+			  "day, month or seconds such as 3600s" },
 	[UNIT_COUNT] = { str_to_u64, NULL, 1, "a whole number" },
 };
 
@@ -234,6 +254,8 @@ static bool part_of_page(uint64_t v, uint64_t page)
 	X(MEMORY_SWAP, v[LIMIT_MEMORY_SWAP] != LIMIT_MAX && v[LIMIT_MEMORY_MAX] == LIMIT_MAX,      \
 	  "needs memory.max")                                                                      \
 	X(NET_RATE, v[LIMIT_NET_RATE] > v[LIMIT_NET_CEIL], "is above net.ceil")                    \
+	X(NET_EXEMPT_RATE, v[LIMIT_NET_EXEMPT_RATE] > v[LIMIT_NET_EXEMPT_CEIL],                    \
+	  "is above net.exempt.ceil")                                                              \
 	X(HUGEPAGES_2M, part_of_page(v[LIMIT_HUGEPAGES_2M], 2ULL << 20), "is not whole pages")     \
 	X(HUGEPAGES_1G, part_of_page(v[LIMIT_HUGEPAGES_1G], 1ULL << 30), "is not whole pages")
 

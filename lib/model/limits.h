@@ -50,6 +50,7 @@ enum limit_unit {
 	UNIT_CPUS,
 	UNIT_BYTES,
 	UNIT_BITS,
+	UNIT_PERIOD, /* seconds */
 	UNIT_COUNT,
 	UNIT__N
 };

@@ -469,7 +469,9 @@ static int parse_readonly_paths(json_t *v, const char *at, void *to, struct cos_
 		return net_parse_##name(v, at, &((struct spec *)to)->net, err);                    \
 	}
 NET_KEY(mode)
+NET_KEY(bridge)
 NET_KEY(address)
+NET_KEY(gateway)
 NET_KEY(forward)
 NET_KEY(peers)
 
@@ -490,6 +492,8 @@ NET_KEY(peers)
 #define T_REQUIRES(m)    FN(parse_requires)
 #define T_NET_MODE(m)    FN(parse_net_mode)
 #define T_NET_ADDRESS(m) FN(parse_net_address)
+#define T_NET_BRIDGE(m)  FN(parse_net_bridge)
+#define T_NET_GATEWAY(m) FN(parse_net_gateway)
 #define T_NET_FORWARD(m) FN(parse_net_forward)
 #define T_NET_PEERS(m)   FN(parse_net_peers)
 #define T_RESTART(m)     FN(parse_restart)
@@ -548,6 +552,8 @@ static int check_whole(json_t *doc, struct spec *s, struct cos_err *err)
 	}
 	if (health && json_object_size(health) && !json_object_get(health, "command"))
 		return jsonx_bad(err, "/health/command", "missing");
+	if (net_check(&s->net, "", err) < 0)
+		return -EINVAL;
 	return limits_check(&s->limits, "/limits", err);
 }
 

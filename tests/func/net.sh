@@ -1,93 +1,7 @@
 #!/bin/sh
 # tests/func/net.sh - routed guests: addresses, rates, counters, ports, peers, forged sources, restarts
-#
-# In network namespaces of its own: the host's, in which all of this runs, and one outside of it, at the
-# other end of the uplink up0. Programs of the host speak in a guest's place through nsenter.
-if [ "${1:-}" != inside ]; then
-	[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
-	unshare --net true 2>/dev/null || { echo "1..0 # SKIP needs network namespaces"; exit 0; }
-	exec unshare --net sh "$0" inside
-fi
-. "$(dirname "$0")/lib.sh"
-unshare --net sleep 1000 &
-outside_pid=$!
-trap 'kill $outside_pid; cos_teardown; exit 1' EXIT INT TERM
-other_net() {
-	[ "$(readlink /proc/self/ns/net)" != "$(readlink /proc/$outside_pid/ns/net)" ]
-}
-i=0
-until other_net || [ $i -gt 100 ]; do
-	i=$((i + 1))
-	sleep 0.05
-done
-ip link set lo up
-ip link add up0 type veth peer name eth0 netns "$outside_pid"
-ip addr add 192.0.2.1/24 dev up0
-ip link set up0 up
-outside() {
-	nsenter --target "$outside_pid" --net "$@"
-}
-outside ip link set lo up
-outside ip addr add 192.0.2.2/24 dev eth0
-outside ip link set eth0 up
-ip route add default via 192.0.2.2
-NETCONF=$(mktemp)
-echo '{"net.pool": "10.88.0.0/24", "net.pool6": "fd88::/64", "net.cap": "100Mbit"}' >"$NETCONF"
-COSD_ARGS="--config $NETCONF"
-cos_setup
-trap 'kill $outside_pid; rm -f $NETCONF; cos_teardown; exit 1' EXIT INT TERM
-cos_template
-table=cos.$(echo "$INSTANCE" | tr - /)
-
-field() { # GUEST KEY
-	"$COSCTL" status "$1" | sed -n "s/^$2  *//p"
-}
-sleeper() { # NAME KEY=VALUE...
-	"$COSCTL" create --template busybox "$@" -- sleep 1000
-}
-within() { # GUEST COMMAND...: a program of the host in the guest's network
-	p=$(field "$1" pid)
-	shift
-	nsenter --target "$p" --net "$@"
-}
-# Datagrams: FROM (an address or 0), TO, PORT, COUNT, BYTES; a guest's root may bind any address.
-cat >"$T/send" <<'PERL'
-use Socket;
-my ($from, $to, $port, $n, $size) = @ARGV;
-socket(my $s, AF_INET, SOCK_DGRAM, 0) or die;
-setsockopt($s, 0, 19, 1) if $from ne "0"; # IP_TRANSPARENT
-bind($s, pack_sockaddr_in(0, inet_aton($from))) or die "bind: $!" if $from ne "0";
-for (1 .. $n) { send($s, "x" x $size, 0, pack_sockaddr_in($port, inet_aton($to))) or die "send: $!"; }
-PERL
-# Takes COUNT datagrams on ADDRESS, PORT and prints who sent the last one.
-cat >"$T/take" <<'PERL'
-use Socket;
-$SIG{ALRM} = sub { print "nothing\n"; exit 1 };
-alarm 10;
-my ($at, $port, $n) = @ARGV;
-socket(my $s, AF_INET, SOCK_DGRAM, 0) or die;
-setsockopt($s, SOL_SOCKET, SO_RCVBUF, 1 << 22);
-bind($s, pack_sockaddr_in($port, inet_aton($at))) or die "bind: $!";
-open(my $ready, ">", $ARGV[3]); close $ready;
-my ($from, $d);
-for (1 .. $n) { $from = recv($s, $d, 2000, 0); }
-print inet_ntoa((unpack_sockaddr_in($from))[1]), "\n";
-PERL
-count() { # GUEST WAY WHAT
-	"$COSCTL" stats -o json "$1" | awk -v way="\"net_$2\"" -v what="\"$3\"" \
-		'index($0, way) { on = 1 } on && index($0, what) { gsub(/[^0-9]/, ""); print; exit }'
-}
-counts() { # GUEST WAY PACKETS BYTES
-	[ "$(count "$1" "$2" packets)" = "$3" ] && [ "$(count "$1" "$2" bytes)" = "$4" ]
-}
-class() { # LINK GUEST: the guest's line of tc
-	link=$("$COSCTL" status -o json "$2" | sed -n 's/.*"link": *"cos\([0-9]*\)".*/\1/p')
-	slot=$("$COSCTL" status -o json "$2" | sed -n 's/.*"slot": *\([0-9]*\).*/\1/p')
-	[ -n "$link" ] && tc class show dev "$1" | grep " c05:$(printf %x $((slot + 16))) "
-}
-ifb() {
-	ip -o link show type ifb | sed -n 's/.*: \(cosifb[0-9]*\):.*/\1/p' | head -1
-}
+. "$(dirname "$0")/net-lib.sh"
+net_setup '{"net.pool": "10.88.0.0/24", "net.pool6": "fd88::/64", "net.cap": "100Mbit"}'
 
 # --- addresses ---
 sleeper g1
@@ -123,7 +37,7 @@ is "the other is free" "$(field bad ipv4) $(field bad ipv6)" "10.88.0.4 fd88::99
 for v in x '["x"]' '["10.0.0.1/8"]' '["10.88.0.9","10.88.0.10"]' '[1]' '[""]'; do
 	fails "net.address=$v is refused" 2 'net.address' sleeper bad "net.address=$v"
 done
-fails "a mode that is not there" 2 'not auto, routed or none' sleeper bad net.mode=magic
+fails "a mode that is not there" 2 'not auto, routed, bridge' sleeper bad net.mode=magic
 sleeper alone net.mode=none
 "$COSCTL" start alone
 is "without a network there is lo" "$("$COSCTL" exec alone -- ls /sys/class/net)" lo
@@ -269,11 +183,6 @@ like "an uplink that somebody shapes" "$(refused_start --net-pool 10.89.0.0/16 -
 is "and nothing is left of them" "$(ip -o link | grep -c cosifb) $(nft list tables | grep -c cos)" "1 2"
 
 # --- the end ---
-stop_daemon() {
-	keeper=$(cat "$T/run/keep.pid")
-	kill -TERM "$keeper"
-	await sh -c "! [ -e '$T/run/keep.pid' ]"
-}
 stop_daemon
 ok "the network goes on without the daemon" busybox ping -c 1 -W 5 10.88.0.3
 cos_start_daemon
@@ -288,6 +197,4 @@ is "classes too" "$(tc class show dev up0 | grep -c 'parent c05:3')" 0
 stop_daemon
 is "without guests nothing is left" "$(ip -o link | grep -c cos)$(nft list ruleset | grep -c cos)$(ip route | grep -c 10.88)" 000
 is "the uplink is as it was" "$(tc qdisc show dev up0 | grep -c htb)" 0
-kill $outside_pid
-rm -f "$NETCONF"
-plan_done
+net_done
