@@ -184,6 +184,18 @@ static void set_rate(json_t *row, const char *key, double rate)
 	json_object_set_new(row, key, json_string(text));
 }
 
+/* CPU time that is saved, or owed. */
+static void set_credit(json_t *row)
+{
+	json_t *v = json_object_get(row, "cpu_credit_usec");
+	char text[32];
+
+	if (!v)
+		return;
+	snprintf(text, sizeof(text), "%.3fs", (double)json_integer_value(v) / USEC_PER_SEC);
+	json_object_set_new(row, "credit", json_string(text));
+}
+
 /* Bits per second since the look before; nothing for a guest without a link. */
 static void set_bits(json_t *row, json_t *old, const char *key, const char *bytes, uint64_t usec)
 {
@@ -230,6 +242,7 @@ static int look_at_top(struct args *a, json_t **state)
 		{ "CPU%", "cpu", COL_TEXT },
 		{ "HELD%", "held", COL_TEXT },
 		{ "CPU", "cpu_usec", COL_USEC },
+		{ "CREDIT", "credit", COL_RARE },
 		{ "MEMORY", "memory_bytes", COL_BYTES },
 		{ "PEAK", "memory_peak_bytes", COL_BYTES },
 		{ "PIDS", "pids", COL_COUNT },
@@ -252,6 +265,7 @@ static int look_at_top(struct args *a, json_t **state)
 		json_object_set_new(row, "rate", json_real(cpu));
 		set_rate(row, "cpu", cpu);
 		set_rate(row, "held", rate_of(row, old, "throttled_usec", usec));
+		set_credit(row);
 		lift_net(row);
 		set_bits(row, old, "out", "net_out_bytes", usec);
 		set_bits(row, old, "in", "net_in_bytes", usec);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cosd/api.h"
+#include "cosd/bucket.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
 #include "cosd/health.h"
@@ -88,6 +89,7 @@ static int apply_live(struct guest *g, const struct spec *next, bool force, stru
 		r = guest_open_groups(g, &cg, err);
 	if (r < 0)
 		return r;
+	bucket_rest(g);
 	r = cg_apply(&g->d->host.topo, &cg, &next->limits, &g->spec.limits, force, err);
 	if (r == 0 && (r = net_change(g, next, err)) < 0)
 		cg_apply(&g->d->host.topo, &cg, &g->spec.limits, &next->limits, true, &ignored);
@@ -123,6 +125,8 @@ static void swap(struct guest *g, json_t **own, struct spec *spec)
 static void follow(struct guest *g, const struct spec *before)
 {
 	health_changed(g, before);
+	if (g->pid > 0)
+		bucket_begin(g);
 	if (g->slot >= 0 &&
 	    (before->limits.v[LIMIT_CPU_DEDICATED] || g->spec.limits.v[LIMIT_CPU_DEDICATED]))
 		cpus_share(g->d);

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 
 #include "cosd/api.h"
+#include "cosd/bucket.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
 #include "lib/base/io.h"
@@ -129,11 +130,13 @@ void api_put_net(json_t *j, const struct guest *g)
 	}
 }
 
-static json_t *stats_of(const struct guest *g, const struct ask *ask)
+static json_t *stats_of(struct guest *g, const struct ask *ask)
 {
 	struct cg_guest cg = CG_GUEST_NONE;
 	struct cg_usage u = { 0 };
 	struct cos_err err;
+	uint64_t held;
+	int64_t credit;
 	json_t *j;
 
 	if (guest_open_groups(g, &cg, &err) == 0)
@@ -150,6 +153,10 @@ static json_t *stats_of(const struct guest *g, const struct ask *ask)
 		json_object_set_new(j, "counters", stands_json(g, &cg));
 	if (ask->pressure)
 		json_object_set_new(j, "pressure", pressure_json(g, &cg));
+	if (bucket_tell(g, &credit, &held)) {
+		json_object_set_new(j, "cpu_credit_usec", json_integer(credit));
+		json_object_set_new(j, "cpu_held_usec", json_integer((json_int_t)held));
+	}
 	cg_close(&cg);
 	api_put_net(j, g);
 	return j;

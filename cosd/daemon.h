@@ -58,6 +58,9 @@ struct daemon {
 	struct loop_timer reaper;
 	struct cpus owned_cpus;     /* by guests with CPUs of their own; cpus.c */
 	struct loop_timer sampling; /* hits.c */
+	struct list buckets;        /* struct cpu_bucket.link, bucket.c */
+	struct loop_timer bucket_timer;
+	struct saved *saved_buckets; /* by slot; NULL: not kept */
 	struct net net;
 };
 

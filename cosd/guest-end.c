@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "cosd/bucket.h"
 #include "cosd/call.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
@@ -276,6 +277,7 @@ void guest_ended(struct guest *g, int status)
 		str_fmt(g->reason, sizeof(g->reason), "ended by itself: %s",
 			status_text(status, text));
 	hits_last(g);
+	bucket_end(g);
 	guest_event(g, GE_EXIT, &err);
 	guest_wind_up(g);
 }

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "cosd/bucket.h"
 #include "cosd/call.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
@@ -439,12 +440,12 @@ int act_running(struct guest *g, struct cos_err *err)
 	g->pid = l->pid;
 	g->console = l->console;
 	g->adopted = g->from_run = g->again = false;
-	g->started_usec = clock_wall_usec();
 	g->start_cost_usec = clock_usec() - g->start_cost_usec;
 	g->reason[0] = '\0';
 	cg_close(&l->cg);
 	launch_finish(l);
 	launch_gone(g);
+	bucket_begin(g);
 	event_say(g->d, g->name, "start",
 		  json_pack("{s:i, s:I}", "pid", (int)g->pid, "start_usec",
 			    (json_int_t)g->start_cost_usec));

@@ -1,4 +1,5 @@
 /* cosd/guest-state.c - the whole lifecycle of a guest; no other file assigns g->state */
+#include "cosd/bucket.h"
 #include "cosd/guest.h"
 #include "cosd/hits.h"
 #include "cosd/requires.h"
@@ -92,6 +93,7 @@ void guest_accepted(struct guest *g)
 void guest_adopted(struct guest *g)
 {
 	hits_forget(g);
+	bucket_begin(g);
 	g->state = GS_RUNNING;
 	if (g->stop_asked)
 		g->state = GS_STOPPING;

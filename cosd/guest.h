@@ -64,9 +64,14 @@ struct guest {
 	uint64_t restart_delay_usec;
 	uint64_t told[LIMIT__CG];      /* limits' counts at the last event, hits.c */
 	uint64_t told_usec[LIMIT__CG]; /* and when that was; 0: never */
-	struct net_lease lease;        /* addresses and counters, net-guest.c */
-	struct launch_net *net;        /* its link, while it has a slot; NULL: none */
-	struct list waiters;           /* struct call.link: answered when it runs, fails or ends */
+	struct cpu_bucket *bucket;     /* its CPU bucket, if the kernel cannot keep it; bucket.c */
+	struct {
+		int64_t tokens;
+		uint64_t at_usec, held_usec; /* 0: nothing is known */
+	} credit;                            /* what the last run left in it */
+	struct net_lease lease;              /* addresses and counters, net-guest.c */
+	struct launch_net *net;              /* its link, while it has a slot; NULL: none */
+	struct list waiters; /* struct call.link: answered when it runs, fails or ends */
 };
 
 /* --- registry (guest.c) --- */

@@ -1,8 +1,8 @@
 /* cosd/net-count.c - what guests sent and received: counters of classes that come and go
  *
  * A class counts from its making on. What was last read of it is kept in memory, so that a class
- * that was lost (with its link) costs no more than what passed since the last look; when a run is over
- * the classes are read a last time, and that goes to the file before they go. */
+ * that was lost (with its link) costs no more than what passed since the last look; when a run is
+ * over the classes are read a last time, and that goes to the file before they go. */
 #include <stdlib.h>
 
 #include "cosd/guest.h"

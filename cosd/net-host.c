@@ -1,4 +1,5 @@
-/* cosd/net-host.c - the host's side of the network: trees, ifb, bridge, forwarding; made and mended */
+/* cosd/net-host.c - the host's side of the network: trees, ifb, bridge, forwarding; made and mended
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>

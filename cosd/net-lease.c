@@ -1,10 +1,11 @@
 /* cosd/net-lease.c - what a guest has of the network on disk: addresses, counters
  *
- *   S/net/NAME.json   {"version", "address": [...], "past": {...}, "past_started_usec", "quota": {...}}
+ *   S/net/NAME.json   {"version", "address": [...], "past": {...}, "past_started_usec", "quota":
+ * {...}}
  *
- * A guest keeps its addresses and counters from its first start until it is deleted. What it used of
- * a quota outlives even that, until the period ends: who deletes a guest and makes it again has no
- * more than before. */
+ * A guest keeps its addresses and counters from its first start until it is deleted. What it used
+ * of a quota outlives even that, until the period ends: who deletes a guest and makes it again has
+ * no more than before. */
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
  * that is left
  *
  * As PlanetLab's bwmon did, but for each direction by itself, recomputed within a minute, and with
- * periods that follow the clock: what is used is known after any restart, and a clock that steps back
- * gives nothing back. */
+ * periods that follow the clock: what is used is known after any restart, and a clock that steps
+ * back gives nothing back. */
 #include <stdlib.h>
 #include <time.h>
 
@@ -103,8 +103,8 @@ static uint64_t bound_of(const struct guest *g, int way, uint64_t now)
 /* Seconds until it has to be looked at again. */
 static uint64_t wait_of(const struct guest *g, int way, uint64_t now)
 {
-	uint64_t left = g->lease.quota.end > now ? g->lease.quota.end - now : 1,
-		 had = used(g, way), limit = threshold(g), wait;
+	uint64_t left = g->lease.quota.end > now ? g->lease.quota.end - now : 1, had = used(g, way),
+		 limit = threshold(g), wait;
 
 	if (had < limit)
 		wait = (uint64_t)((unsigned __int128)(limit - had) * 8 /
@@ -122,10 +122,10 @@ static void tell(struct guest *g)
 
 	g->lease.quota.told = true;
 	event_say(g->d, g->name, "limit-hit",
-		  json_pack("{s:s, s:I, s:I, s:I}", "limit",
-			    limit_defs[LIMIT_NET_QUOTA].name, "out_bytes",
-			    (json_int_t)used(g, NET_OUT), "in_bytes", (json_int_t)used(g, NET_IN),
-			    "until_usec", (json_int_t)(g->lease.quota.end * USEC_PER_SEC)));
+		  json_pack("{s:s, s:I, s:I, s:I}", "limit", limit_defs[LIMIT_NET_QUOTA].name,
+			    "out_bytes", (json_int_t)used(g, NET_OUT), "in_bytes",
+			    (json_int_t)used(g, NET_IN), "until_usec",
+			    (json_int_t)(g->lease.quota.end * USEC_PER_SEC)));
 	if (net_put_lease(g, &err) < 0)
 		log_say(LOG_ERROR, "%s: quota: %s", g->name, err.why);
 }

@@ -139,13 +139,13 @@ int record_put_running(struct guest *g, pid_t pid, struct cos_err *err)
 	int r = proc_start_ticks(pid, &ticks);
 
 	if (r == 0) {
-		uint64_t started = g->pid > 0 ? g->started_usec : clock_wall_usec();
-
+		if (g->pid <= 0)
+			g->started_usec = clock_wall_usec();
 		j = json_pack("{s:i, s:s, s:i, s:i, s:I, s:I, s:b, s:b, s:s, s:s*}", "version",
 			      RECORD_VERSION, "boot_id", g->d->boot_id, "slot", g->slot, "pid",
 			      (int)pid, "start_ticks", (json_int_t)ticks, "started_usec",
-			      (json_int_t)started, "stopping", g->stop_asked, "sick", g->sick,
-			      "reason", g->reason, "health", health_name(g));
+			      (json_int_t)g->started_usec, "stopping", g->stop_asked, "sick",
+			      g->sick, "reason", g->reason, "health", health_name(g));
 		r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
 	}
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write the record of %s", g->name) : 0;

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cosd/bucket.h"
 #include "cosd/call.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
@@ -162,8 +163,10 @@ static int setup(struct daemon *d, struct cos_err *err)
 		r = open_host(d, err);
 	if (r == 0 && !(d->slots = calloc(d->args->id_count / 8 + 1, 1)))
 		r = cos_fail(err, COS_E_KERNEL, ENOMEM, "slots");
-	if (r == 0)
+	if (r == 0) {
+		buckets_init(d);
 		r = net_open(d, err);
+	}
 	if (r == 0)
 		r = recover(d, err);
 	if (r == 0)
@@ -212,8 +215,8 @@ int worker_run(struct keep_args *a, int link)
 		.keeper = { .fd = link },
 		.reaper = { .fire = slot_reaper_fire },
 	};
-	struct list *const lists[] = { &d.guests, &d.rules,  &d.conns,   &d.jobs,
-				       &d.execs,  &d.checks, &d.waiting, &d.dying };
+	struct list *const lists[] = { &d.guests, &d.rules,   &d.conns, &d.jobs,   &d.execs,
+				       &d.checks, &d.waiting, &d.dying, &d.buckets };
 	struct cos_err err = { 0 };
 	int r;
 

@@ -185,7 +185,16 @@ static void sample_of(enum limit_id id, struct limits *l)
 /* What a limit needs beside it. */
 static const char *beside(enum limit_id id)
 {
-	return id == LIMIT_CPU_BURST ? "cpu.rate=1" : id == LIMIT_CPU_DEDICATED ? "cpu.set=1" : "";
+	switch (id) {
+	case LIMIT_CPU_BURST:
+		return "cpu.rate=1";
+	case LIMIT_CPU_HOLD:
+		return "cpu.rate=1 cpu.burst=1";
+	case LIMIT_CPU_DEDICATED:
+		return "cpu.set=1";
+	default:
+		return "";
+	}
 }
 
 /* The file of the last of a limit's knobs, and what it holds for the sample; NULL: there is none.

@@ -129,3 +129,26 @@ struct cg_usage {
 };
 /* Reads the counters; those whose file is missing are 0. Leaf. */
 int cg_usage(const struct cg_topo *t, const struct cg_guest *g, struct cg_usage *ret);
+
+/* A guest's CPU time and quota, through descriptors that are kept. */
+struct cg_cpu {
+	int usage, quota, period, idle, weight; /* -1: not open, or not there */
+	enum cg_version version;
+	bool has_nsec;                    /* usage is a plain number of nanoseconds */
+	uint64_t quota_usec, period_usec; /* last written; LIMIT_MAX: none; 0: unknown */
+	bool is_idle;
+};
+#define CG_CPU_NONE                                                                                \
+	{                                                                                          \
+		.usage = -1, .quota = -1, .period = -1, .idle = -1, .weight = -1                   \
+	}
+int cg_cpu_open(const struct cg_topo *t, const struct cg_guest *g, struct cg_cpu *ret,
+		struct cos_err *err);
+void cg_cpu_close(struct cg_cpu *c);
+/* CPU time in nanoseconds, where v2 counts it in whole microseconds. About 2 us. */
+int cg_cpu_usage(const struct cg_cpu *c, uint64_t *ret_nsec);
+/* Writes what differs from what was written last. QUOTA_USEC LIMIT_MAX: none. Each write gives the
+ * guest a whole new quota at once. */
+int cg_cpu_quota(struct cg_cpu *c, uint64_t quota_usec, uint64_t period_usec);
+/* Whether the group runs only when a CPU would otherwise be idle; WEIGHT is what it has if not. */
+int cg_cpu_idle(struct cg_cpu *c, bool on, uint64_t weight);

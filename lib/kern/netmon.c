@@ -1,4 +1,5 @@
-/* lib/kern/netmon.c - what others do to the host's network: links that come and go, tables that change
+/* lib/kern/netmon.c - what others do to the host's network: links that come and go, tables that
+ * change
  */
 #include <endian.h>
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* lib/kern/netmon.h - what others do to the host's network: links that come and go, tables that change
+/* lib/kern/netmon.h - what others do to the host's network: links that come and go, tables that
+ * change
  *
  * Non-blocking sockets of the kernel's multicast groups, to be waited for by the caller's loop. */
 #pragma once
@@ -30,5 +31,6 @@ struct netmon_tables {
  * call that right after a change of its own. */
 int netmon_open_tables(struct netmon_tables *m, const char *table);
 void netmon_learn(struct netmon_tables *m);
-/* Whether another process has touched the table since the last call; also when it cannot be told. */
+/* Whether another process has touched the table since the last call; also when it cannot be told.
+ */
 bool netmon_is_touched(struct netmon_tables *m);

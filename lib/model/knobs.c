@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/base/own.h"
+#include "lib/model/bucket.h"
 #include "lib/model/limits.h"
 
 #define PERIOD_USEC     100000U
@@ -20,7 +21,7 @@ static uint64_t period_of(const struct limits *l)
 		return usec;
 	if (usec * rate / 1000 < QUOTA_MIN_USEC)
 		usec = QUOTA_MIN_USEC * 1000 / rate;
-	for_burst = (l->v[LIMIT_CPU_BURST] * 1000 + rate - 1) / rate;
+	for_burst = bucket_is_needed(l) ? 0 : (l->v[LIMIT_CPU_BURST] * 1000 + rate - 1) / rate;
 	if (usec < for_burst)
 		usec = for_burst;
 	usec = (usec + 999) / 1000 * 1000;
@@ -30,6 +31,18 @@ static uint64_t period_of(const struct limits *l)
 static uint64_t quota_of(const struct limits *l)
 {
 	return l->v[LIMIT_CPU_RATE] * period_of(l) / 1000;
+}
+
+uint64_t limits_cpu_period(const struct limits *l)
+{
+	return period_of(l);
+}
+
+uint64_t limits_cpu_weight(const struct limits *l, enum cg_version version)
+{
+	uint64_t v = version == CG_V1 ? l->v[LIMIT_CPU_SHARE] * 1024 / 100 : l->v[LIMIT_CPU_SHARE];
+
+	return version == CG_V1 && v < 2 ? 2 : v;
 }
 
 static void knob_period(char *buf, enum limit_id id, const struct limits *l,
@@ -64,18 +77,30 @@ static void knob_burst(char *buf, enum limit_id id, const struct limits *l,
 		       const struct knob_host *h)
 {
 	(void)h;
-	snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64, l->v[id]);
+	snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64, bucket_is_needed(l) ? 0 : l->v[id]);
+}
+
+static bool is_always_idle(const struct limits *l)
+{
+	return l->v[LIMIT_CPU_IDLE] && l->v[LIMIT_CPU_RATE] == LIMIT_MAX;
+}
+
+static void knob_idle(char *buf, enum limit_id id, const struct limits *l,
+		      const struct knob_host *h)
+{
+	(void)id;
+	(void)h;
+	strcpy(buf, is_always_idle(l) ? "1" : "0");
 }
 
 /* v1 shares are 1024 where v2's weight is 100, and at least 2. An idle group takes neither. */
 static void knob_shares(char *buf, enum limit_id id, const struct limits *l,
 			const struct knob_host *h)
 {
-	uint64_t v = h->version == CG_V1 ? l->v[id] * 1024 / 100 : l->v[id];
-
+	(void)id;
 	buf[0] = '\0';
-	if (!l->v[LIMIT_CPU_IDLE])
-		snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64, h->version == CG_V1 && v < 2 ? 2 : v);
+	if (!is_always_idle(l))
+		snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64, limits_cpu_weight(l, h->version));
 }
 
 static void knob_cpus(char *buf, enum limit_id id, const struct limits *l,

@@ -240,11 +240,10 @@ static bool part_of_page(uint64_t v, uint64_t page)
 #define CONFLICTS(X)                                                                               \
 	X(CPU_BURST, v[LIMIT_CPU_BURST] && v[LIMIT_CPU_RATE] == LIMIT_MAX,                         \
 	  "needs cpu.rate: without one nothing is saved")                                          \
-	X(CPU_BURST,                                                                               \
-	  v[LIMIT_CPU_RATE] != LIMIT_MAX && v[LIMIT_CPU_BURST] > v[LIMIT_CPU_RATE] * 1000,         \
-	  "is more than one second of cpu.rate, which is what the kernel's bucket holds")          \
-	X(CPU_IDLE, v[LIMIT_CPU_IDLE] && v[LIMIT_CPU_RATE] != LIMIT_MAX,                           \
-	  "cannot stand beside cpu.rate: an idle guest has no rate")                               \
+	X(CPU_HOLD, v[LIMIT_CPU_HOLD] && v[LIMIT_CPU_RATE] == LIMIT_MAX,                           \
+	  "needs cpu.rate: without one no bucket is empty")                                        \
+	X(CPU_HOLD, v[LIMIT_CPU_HOLD] > v[LIMIT_CPU_BURST],                                        \
+	  "is above cpu.burst: so much is never saved")                                            \
 	X(CPU_DEDICATED, v[LIMIT_CPU_DEDICATED] && v[LIMIT_CPU_SET] == LIMIT_MAX,                  \
 	  "needs cpu.set: which CPUs?")                                                            \
 	X(MEMORY_HIGH,                                                                             \

@@ -109,6 +109,10 @@ struct knob {
 extern const struct knob knobs[];
 extern const unsigned n_knobs;
 
+/* What the kernel's period in microseconds is for a rate, and its weight for a share. */
+uint64_t limits_cpu_period(const struct limits *l);
+uint64_t limits_cpu_weight(const struct limits *l, enum cg_version version);
+
 struct counter {
 	enum limit_id limit;
 	enum cg_version version;

@@ -117,8 +117,8 @@ static void test_conflicts(void)
 		const char *doc, *why;
 	} rows[] = {
 		{ "{\"cpu.burst\": \"1s\"}", "needs cpu.rate" },
-		{ "{\"cpu.rate\": 1, \"cpu.burst\": \"1001ms\"}", "more than one second" },
-		{ "{\"cpu.rate\": 1, \"cpu.idle\": true}", "beside cpu.rate" },
+		{ "{\"cpu.burst\": 1, \"cpu.rate\": 1, \"cpu.hold\": \"1001ms\"}",
+		  "is above cpu.burst" },
 		{ "{\"cpu.dedicated\": true}", "needs cpu.set" },
 		{ "{\"memory.max\": \"1G\", \"memory.high\": \"2G\"}", "above memory.max" },
 		{ "{\"memory.max\": \"1G\", \"memory.reserve\": \"2G\"}", "above memory.max" },

@@ -1,0 +1,85 @@
+/* lib/model/bucket.c - a token bucket of CPU time, of any size; pure functions */
+#include "lib/model/bucket.h"
+
+#define WAIT_MAX_USEC 5000000U
+#define DEBT_USEC     1000000 /* what a guest can owe at most, of each CPU: nobody looked for that long */
+#define SPEED         1000    /* thousandths of a CPU that one CPU is */
+
+bool bucket_is_needed(const struct limits *l)
+{
+	uint64_t rate = l->v[LIMIT_CPU_RATE];
+
+	return rate != LIMIT_MAX && (l->v[LIMIT_CPU_BURST] > rate * 1000 || l->v[LIMIT_CPU_HOLD] ||
+				     l->v[LIMIT_CPU_IDLE]);
+}
+
+static int64_t size_of(const struct bucket_conf *c)
+{
+	return (int64_t)(c->burst_usec * 1000);
+}
+
+static uint64_t full_speed(const struct bucket_conf *c)
+{
+	return (uint64_t)(c->cpus ?: 1) * SPEED;
+}
+
+void bucket_init(struct bucket *b, const struct bucket_conf *c)
+{
+	*b = (struct bucket){ .tokens = size_of(c) };
+}
+
+void bucket_step(struct bucket *b, const struct bucket_conf *c, uint64_t elapsed_usec,
+		 uint64_t used_nsec)
+{
+	const int64_t size = size_of(c), least = -(int64_t)full_speed(c) * DEBT_USEC;
+	__int128 tokens = b->tokens;
+
+	tokens += (__int128)c->rate_mcpu * elapsed_usec;
+	tokens -= used_nsec;
+	if (b->held)
+		b->held_usec += elapsed_usec;
+	if (tokens > size)
+		tokens = size;
+	if (tokens < least)
+		tokens = least;
+	b->tokens = (int64_t)tokens;
+	if (b->tokens <= 0 && c->hold_usec)
+		b->held = true;
+	else if (b->tokens >= (int64_t)(c->hold_usec * 1000) || b->tokens >= size)
+		b->held = false;
+}
+
+/* Tokens that two ticks at full speed take beyond what comes: with less the quota has to bite. */
+static int64_t near_empty(const struct bucket_conf *c)
+{
+	return (int64_t)full_speed(c) * BUCKET_TICK_USEC * 3 / 2;
+}
+
+uint64_t bucket_allows(const struct bucket *b, const struct bucket_conf *c)
+{
+	int64_t more;
+
+	if (b->held)
+		return 0;
+	if (b->tokens > near_empty(c) || c->rate_mcpu >= full_speed(c))
+		return LIMIT_MAX;
+	/* what is left, or owed, over two ticks; all of it in one if emptiness is to be reached */
+	more = c->hold_usec ? b->tokens / (int64_t)BUCKET_TICK_USEC + 1
+			    : b->tokens / (2 * (int64_t)BUCKET_TICK_USEC);
+	return more < 0 && (uint64_t)-more >= c->rate_mcpu ? 0 : c->rate_mcpu + (uint64_t)more;
+}
+
+uint64_t bucket_wait(const struct bucket *b, const struct bucket_conf *c)
+{
+	uint64_t speed = full_speed(c), wait = BUCKET_TICK_USEC;
+
+	if (b->held)
+		wait = ((uint64_t)(c->hold_usec * 1000) - (uint64_t)b->tokens) / c->rate_mcpu + 1;
+	else if (c->rate_mcpu >= speed)
+		return WAIT_MAX_USEC;
+	else if (b->tokens > near_empty(c))
+		wait = (uint64_t)(b->tokens - near_empty(c)) / (speed - c->rate_mcpu);
+	if (wait < BUCKET_TICK_USEC)
+		return BUCKET_TICK_USEC;
+	return wait < WAIT_MAX_USEC ? wait : WAIT_MAX_USEC;
+}
