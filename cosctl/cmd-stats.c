@@ -321,10 +321,10 @@ int cmd_capacity(struct args *a)
 {
 	static const struct column cols[] = {
 		{ "RESOURCE", "resource", COL_TEXT },  { "TOTAL", "total", COL_COUNT },
-		{ "RESERVED", "reserved", COL_COUNT }, { "PROMISED", "promised", COL_COUNT },
-		{ "USED", "used", COL_COUNT },
+		{ "LIMIT", "limit", COL_COUNT },       { "RESERVED", "reserved", COL_COUNT },
+		{ "PROMISED", "promised", COL_COUNT }, { "USED", "used", COL_COUNT },
 	};
-	static const char *const amounts[] = { "total", "reserved", "promised", "used" };
+	static const char *const amounts[] = { "total", "limit", "reserved", "promised", "used" };
 	auto_json json_t *params = json_object(), *answer = NULL;
 	int r = a->argc ? say_usage(a, "takes no name")
 			: talk(a, "io.cos.Host.Capacity", params, &answer, NULL);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cosd/admit.h"
 #include "cosd/api.h"
 #include "cosd/bucket.h"
 #include "cosd/cpus.h"
@@ -86,6 +87,8 @@ static int apply_live(struct guest *g, const struct spec *next, bool force, stru
 		return cos_fail(err, COS_E_STATE, 0, "%s is starting", g->name);
 	r = cpus_admit(g, &next->limits, err);
 	if (r == 0)
+		r = admit_check(g, &next->limits, err);
+	if (r == 0)
 		r = guest_open_groups(g, &cg, err);
 	if (r < 0)
 		return r;
@@ -125,8 +128,12 @@ static void swap(struct guest *g, json_t **own, struct spec *spec)
 static void follow(struct guest *g, const struct spec *before)
 {
 	health_changed(g, before);
+	if (before->limits.v[LIMIT_CPU_SHARE] != g->spec.limits.v[LIMIT_CPU_SHARE] ||
+	    before->limits.v[LIMIT_CPU_IDLE] != g->spec.limits.v[LIMIT_CPU_IDLE])
+		g->cpu_weight = 0; /* the group has what cpu.share says */
 	if (g->pid > 0)
 		bucket_begin(g);
+	admit_weigh(g->d);
 	if (g->slot >= 0 &&
 	    (before->limits.v[LIMIT_CPU_DEDICATED] || g->spec.limits.v[LIMIT_CPU_DEDICATED]))
 		cpus_share(g->d);

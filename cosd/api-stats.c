@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "cosd/admit.h"
 #include "cosd/api.h"
 #include "cosd/bucket.h"
 #include "cosd/cpus.h"
@@ -207,62 +208,56 @@ int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
 
 /* --- what the host has to give --- */
 
-/* Of one resource: all there is, what guests have for sure, what their limits allow together, what
- * is in use now. LIMIT_MAX: has no meaning here, or some guest has no limit. */
-struct resource {
-	uint64_t total, reserved, promised, used;
-};
-
-static uint64_t meminfo(const char *text, const char *key)
-{
-	const char *p = strstr(text, key);
-
-	return p ? strtoull(p + strlen(key), NULL, 10) * 1024 : 0;
-}
-
-static void add(uint64_t *sum, uint64_t v)
-{
-	*sum = *sum == LIMIT_MAX || v == LIMIT_MAX ? LIMIT_MAX : *sum + v;
-}
-
-static void sum_guests(const struct daemon *d, struct resource *cpu, struct resource *memory,
-		       struct resource *net, struct resource *ids)
-{
-	struct list *p;
-
-	list_for_each(p, &d->guests) {
-		const struct guest *g = list_entry(p, struct guest, link);
-		const struct limits *l = &g->spec.limits;
-
-		if (g->slot < 0)
-			continue;
-		ids->used++;
-		add(&cpu->promised, l->v[LIMIT_CPU_DEDICATED] ? cpus_count(&l->cpus) * 1000ULL
-							      : l->v[LIMIT_CPU_RATE]);
-		add(&memory->promised, l->v[LIMIT_MEMORY_MAX]);
-		memory->reserved += l->v[LIMIT_MEMORY_RESERVE];
-		if (!g->net || g->net->lower)
-			continue;
-		net->reserved += l->v[LIMIT_NET_RATE];
-		add(&net->promised, l->v[LIMIT_NET_CEIL]);
-	}
-}
-
 static void set_number(json_t *row, const char *key, uint64_t v)
 {
 	if (v != LIMIT_MAX)
 		json_object_set_new(row, key, json_integer((json_int_t)v));
 }
 
-static json_t *resource_json(const char *name, const char *unit, const struct resource *r)
+static json_t *resource_json(const char *name, const char *unit, const struct amount *a)
 {
 	json_t *row = json_pack("{s:s, s:s}", "resource", name, "unit", unit);
 
-	set_number(row, "total", r->total);
-	set_number(row, "reserved", r->reserved);
-	set_number(row, "promised", r->promised);
-	set_number(row, "used", r->used);
+	set_number(row, "total", a->total);
+	set_number(row, "limit", a->limit);
+	set_number(row, "reserved", a->reserved);
+	set_number(row, "promised", a->promised);
+	set_number(row, "used", a->used);
 	return row;
+}
+
+/* What nobody reserves. */
+static struct amount plain(uint64_t total, uint64_t used)
+{
+	return (struct amount){ total, LIMIT_MAX, LIMIT_MAX, LIMIT_MAX, used };
+}
+
+static json_t *resources_json(const struct daemon *d)
+{
+	static const char *const unit[ADMIT__N] = { "mcpu", "bytes", "bits" };
+	json_t *list = json_array();
+	struct amount a;
+	struct statvfs fs;
+	struct list *p;
+	uint64_t used = 0;
+
+	for (enum admit_id id = 0; id < ADMIT__N; id++) {
+		admit_sum(d, id, &a);
+		if (id != ADMIT_NETWORK || d->net.on)
+			json_array_append_new(list, resource_json(admit_name[id], unit[id], &a));
+	}
+	a = plain(admit_meminfo("SwapTotal:"),
+		  admit_meminfo("SwapTotal:") - admit_meminfo("SwapFree:"));
+	json_array_append_new(list, resource_json("swap", "bytes", &a));
+	if (fstatvfs(d->state, &fs) == 0) {
+		a = plain(fs.f_blocks * fs.f_frsize, (fs.f_blocks - fs.f_bavail) * fs.f_frsize);
+		json_array_append_new(list, resource_json("disk", "bytes", &a));
+	}
+	list_for_each(p, &d->guests)
+		used += list_entry(p, struct guest, link)->slot >= 0;
+	a = plain(d->args->id_count, used);
+	json_array_append_new(list, resource_json("guests", "count", &a));
+	return list;
 }
 
 static json_t *owners_json(const struct daemon *d)
@@ -287,42 +282,14 @@ static json_t *owners_json(const struct daemon *d)
 int api_host_capacity(struct call *c, json_t *params, struct cos_err *err)
 {
 	const struct daemon *d = c->d;
-	struct resource cpu = { .used = LIMIT_MAX }, memory = { 0 },
-			ids = { d->args->id_count, LIMIT_MAX, LIMIT_MAX, 0 },
-			swap = { .reserved = LIMIT_MAX, .promised = LIMIT_MAX },
-			disk = { .reserved = LIMIT_MAX, .promised = LIMIT_MAX },
-			net = { .total = d->net.cap, .used = LIMIT_MAX };
 	int r = jsonx_fill(params, "", NULL, 0, NULL, err);
-	struct cpus all, owned;
-	char text[8192];
-	struct statvfs fs;
-	json_t *list;
 
 	if (r < 0)
 		return r;
-	sum_guests(d, &cpu, &memory, &net, &ids);
-	cpus_survey(d, &all, &owned);
-	cpu.total = cpus_count(&all) * 1000ULL;
-	cpu.reserved = cpus_count(&owned) * 1000ULL;
-	if (io_read_at(AT_FDCWD, "/proc/meminfo", text, sizeof(text)) > 0) {
-		memory.total = meminfo(text, "MemTotal:");
-		memory.used = memory.total - meminfo(text, "MemAvailable:");
-		swap.total = meminfo(text, "SwapTotal:");
-		swap.used = swap.total - meminfo(text, "SwapFree:");
-	}
-	if (fstatvfs(d->state, &fs) == 0) {
-		disk.total = fs.f_blocks * fs.f_frsize;
-		disk.used = (fs.f_blocks - fs.f_bavail) * fs.f_frsize;
-	}
-	list = json_pack(
-		"[o, o, o, o, o]", resource_json("cpu", "mcpu", &cpu),
-		resource_json("memory", "bytes", &memory), resource_json("swap", "bytes", &swap),
-		resource_json("disk", "bytes", &disk), resource_json("guests", "count", &ids));
-	if (d->net.on)
-		json_array_append_new(list, resource_json("network", "bits", &net));
 	call_reply(c,
-		   json_pack("{s:o, s:s, s:s, s:o}", "resources", list, "cpus", d->host.topo.cpus,
-			     "shared_cpus", d->host.topo.shared_cpus, "pinned", owners_json(d)),
+		   json_pack("{s:o, s:s, s:s, s:o}", "resources", resources_json(d), "cpus",
+			     d->host.topo.cpus, "shared_cpus", d->host.topo.shared_cpus, "pinned",
+			     owners_json(d)),
 		   NULL, 0);
 	return 0;
 }

@@ -14,11 +14,13 @@
 #include "lib/kern/cg.h"
 #include "lib/model/bucket.h"
 
-#define FILE_NAME       "buckets"
-#define FILE_MAGIC      0x636f732d62756b31ULL /* "cos-buk1" */
-#define QUOTA_MIN_USEC  1000U                 /* the kernel's least */
-#define HOLD_PERIOD     1000000U              /* in which a held guest has that */
-#define IDLE_HOLD_USEC  200000U /* of its rate: how long a guest without tokens runs idle at least */
+#define FILE_NAME      "buckets"
+#define FILE_MAGIC     0x636f732d62756b31ULL /* "cos-buk1" */
+#define QUOTA_MIN_USEC 1000U                 /* the kernel's least */
+#define HOLD_PERIOD    1000000U              /* in which a held guest has that */
+#define IDLE_HOLD_USEC                                                                             \
+	200000U /* of its rate: how long a guest without tokens runs idle at least                 \
+		 */
 #define IDLE_BURST_USEC 1000000U
 
 /* One guest's bucket as of a look. Two copies and the number of the last whole one: the worker may
@@ -39,7 +41,7 @@ struct cpu_bucket {
 	struct bucket_conf conf;
 	struct bucket b;
 	bool idles; /* when it is empty, instead of stopping */
-	uint64_t period_usec, weight;
+	uint64_t period_usec;
 	uint64_t looked_usec, usage_nsec;
 	uint64_t due_usec;
 };
@@ -80,6 +82,12 @@ static bool load(struct cpu_bucket *k)
 
 /* --- a look --- */
 
+static uint64_t weight_of(const struct cpu_bucket *k)
+{
+	return limits_cpu_weight(k->g->cpu_weight ?: k->g->spec.limits.v[LIMIT_CPU_SHARE],
+				 k->cg.version);
+}
+
 static void apply(struct cpu_bucket *k)
 {
 	uint64_t allows = k->idles ? LIMIT_MAX : bucket_allows(&k->b, &k->conf),
@@ -91,7 +99,7 @@ static void apply(struct cpu_bucket *k)
 								: QUOTA_MIN_USEC;
 	r = cg_cpu_quota(&k->cg, quota, period);
 	if (r == 0 && k->idles)
-		r = cg_cpu_idle(&k->cg, k->b.held, k->weight);
+		r = cg_cpu_idle(&k->cg, k->b.held, weight_of(k));
 	if (r < 0 && r != -ENODEV) /* the group goes with the guest */
 		log_say(LOG_ERROR, "%s: cpu.rate: %s", k->g->name, strerrorname_np(-r));
 }
@@ -173,7 +181,6 @@ static void set_conf(struct cpu_bucket *k)
 
 	k->idles = v[LIMIT_CPU_IDLE];
 	k->period_usec = limits_cpu_period(&g->spec.limits);
-	k->weight = limits_cpu_weight(&g->spec.limits, k->cg.version);
 	k->conf = (struct bucket_conf){ rate, v[LIMIT_CPU_BURST], v[LIMIT_CPU_HOLD],
 					(unsigned)v[LIMIT_CPU_SET] };
 	if (v[LIMIT_CPU_SET] == LIMIT_MAX)
@@ -273,7 +280,7 @@ void bucket_rest(struct guest *g)
 	if (!k)
 		return;
 	if (k->idles)
-		cg_cpu_idle(&k->cg, false, k->weight);
+		cg_cpu_idle(&k->cg, false, weight_of(k));
 	cg_cpu_quota(&k->cg, l->v[LIMIT_CPU_RATE] * k->period_usec / 1000, k->period_usec);
 }
 

@@ -1,7 +1,8 @@
 /* cosd/bucket.h - guests whose CPU bucket the kernel cannot keep: the quota follows their tokens
  *
- * A guest is looked at when its bucket may be nearly empty, ten times a second then, else seldom. What
- * it has saved is in a file that the worker maps, R/buckets, so that it outlives the worker at no cost. */
+ * A guest is looked at when its bucket may be nearly empty, ten times a second then, else seldom.
+ * What it has saved is in a file that the worker maps, R/buckets, so that it outlives the worker at
+ * no cost. */
 #pragma once
 
 #include <stdbool.h>

@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "cosd/admit.h"
 #include "cosd/bucket.h"
 #include "cosd/call.h"
 #include "cosd/cpus.h"
@@ -209,7 +210,9 @@ static void clear_slot(struct guest *g)
 	net_release(g);
 	POINT_AFTER("end", "network");
 	g->slot = -1;
+	g->cpu_weight = 0;
 	cpus_changed(g);
+	admit_weigh(g->d);
 	POINT_BEFORE("end", "groups");
 	slot_retire(g->d, slot);
 	POINT_AFTER("end", "groups");

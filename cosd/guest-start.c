@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "cosd/admit.h"
 #include "cosd/bucket.h"
 #include "cosd/call.h"
 #include "cosd/cpus.h"
@@ -261,6 +262,8 @@ static int acquire(struct guest *g, struct cos_err *err)
 	int r = rules ? cpus_admit(g, &g->spec.limits, err) : -EINVAL, userns = -1, netns = -1;
 	bool opened = false;
 
+	if (r == 0)
+		r = admit_check(g, &g->spec.limits, err);
 	if (r == 0 && g->spec.userns && g->spec.net.mode != NET_HOST)
 		g->slot = pool_take(g->d, &userns, &netns);
 	if (r == 0 && g->slot < 0) {
@@ -446,6 +449,7 @@ int act_running(struct guest *g, struct cos_err *err)
 	launch_finish(l);
 	launch_gone(g);
 	bucket_begin(g);
+	admit_weigh(g->d);
 	event_say(g->d, g->name, "start",
 		  json_pack("{s:i, s:I}", "pid", (int)g->pid, "start_usec",
 			    (json_int_t)g->start_cost_usec));

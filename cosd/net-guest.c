@@ -3,14 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cosd/admit.h"
 #include "cosd/guest.h"
 #include "cosd/net.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
-#define QUEUE_MIN (128U << 10)
-#define QUEUE_MAX (4U << 20)
+#define SEGMENT    (64U << 10) /* the largest that a link is handed */
+#define QUEUE_MIN  (256U << 10)
+#define QUEUE_MAX  (4U << 20)
+#define CBURST_MIN 2048 /* more than one packet */
 
 /* --- what it is promised --- */
 
@@ -32,11 +35,10 @@ static uint64_t cap_of(const struct net *n, enum net_branch b)
 	return b == NET_CAPPED ? n->cap : n->speed;
 }
 
-static int check_branch(const struct guest *g, const struct limits *l, enum net_branch b,
-			struct cos_err *err)
+/* The branch beside net.cap is as large as the uplink. */
+static int check_exempt(const struct guest *g, const struct limits *l, struct cos_err *err)
 {
-	enum limit_id id = branches[b].rate;
-	uint64_t sum = 0, rate = l->v[id], cap = cap_of(&g->d->net, b);
+	uint64_t sum = 0, rate = l->v[LIMIT_NET_EXEMPT_RATE], cap = g->d->net.speed;
 	char want[LIMIT_TEXT_SIZE], left[LIMIT_TEXT_SIZE], all[LIMIT_TEXT_SIZE];
 	struct list *p;
 
@@ -44,26 +46,25 @@ static int check_branch(const struct guest *g, const struct limits *l, enum net_
 		const struct guest *e = list_entry(p, struct guest, link);
 
 		if (e != g && e->net && !e->net->lower)
-			sum += e->spec.limits.v[id];
+			sum += e->spec.limits.v[LIMIT_NET_EXEMPT_RATE];
 	}
 	if (sum + rate <= cap)
 		return 0;
-	return cos_advise(
-		err,
-		cos_fail(err, COS_E_ADMISSION, 0,
-			 "%s=%s: other guests have so much of %s that %s is left",
-			 limit_defs[id].name, str_from_bits(want, rate), str_from_bits(all, cap),
-			 str_from_bits(left, sum < cap ? cap - sum : 0)),
-		b == NET_CAPPED ? "ask for no more than what is left, or raise net.cap in cosd.json"
-				: "ask for no more than what is left");
+	return cos_advise(err,
+			  cos_fail(err, COS_E_ADMISSION, 0,
+				   "net.exempt.rate=%s: other guests have so much of %s that %s is "
+				   "left",
+				   str_from_bits(want, rate), str_from_bits(all, cap),
+				   str_from_bits(left, sum < cap ? cap - sum : 0)),
+			  "ask for no more than what is left");
 }
 
 static int check_guarantees(const struct guest *g, const struct limits *l, struct cos_err *err)
 {
-	int r = check_branch(g, l, NET_CAPPED, err);
+	int r = admit_check_network(g, l, err);
 
 	if (r < 0 || g->d->net.n_exempt)
-		return r < 0 ? r : check_branch(g, l, NET_EXEMPT, err);
+		return r < 0 ? r : check_exempt(g, l, err);
 	for (enum limit_id id = LIMIT_NET_EXEMPT_RATE; id <= LIMIT_NET_EXEMPT_SHARE; id++) {
 		if (l->set[id] && l->v[id] != limit_defs[id].dflt)
 			return cos_advise(err,
@@ -198,7 +199,8 @@ static void find_friends(const struct guest *g, const struct net_spec *s, struct
 	}
 }
 
-/* A twentieth of a second's bytes, and no less than two of the largest segments. */
+/* A twentieth of a second's bytes, and no less than four of the largest segments: with two, TCP
+ * loses whole segments and stalls. */
 static uint32_t queue_of(uint64_t ceil)
 {
 	uint64_t bytes = ceil / 8 / 20;
@@ -206,6 +208,17 @@ static uint32_t queue_of(uint64_t ceil)
 	if (bytes < QUEUE_MIN)
 		return QUEUE_MIN;
 	return bytes < QUEUE_MAX ? (uint32_t)bytes : QUEUE_MAX;
+}
+
+/* HTB lets a whole segment go while any token is left, so a bucket lets that much more through; and
+ * two milliseconds at the ceiling are what it needs to keep a fast one. */
+static uint64_t cburst_of(uint64_t burst, uint64_t ceil)
+{
+	uint64_t fast = ceil / 8 / 500, bytes = burst > SEGMENT ? burst - SEGMENT : 0;
+
+	if (bytes < fast)
+		bytes = fast;
+	return bytes > CBURST_MIN ? bytes : CBURST_MIN;
 }
 
 static struct htb_class class_of(const struct guest *g, const uint64_t *v, enum net_branch b)
@@ -219,7 +232,7 @@ static struct htb_class class_of(const struct guest *g, const uint64_t *v, enum 
 		.rate = rate < ceil ? rate : ceil,
 		.ceil = ceil,
 		.burst = v[LIMIT_NET_BURST],
-		.cburst = v[LIMIT_NET_BURST],
+		.cburst = cburst_of(v[LIMIT_NET_BURST], ceil),
 		.quantum = (uint32_t)(v[branches[b].share] * NET_QUANTUM),
 		.queue = queue_of(ceil),
 		.codel = g->d->net.codel,

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cosd/admit.h"
 #include "cosd/bucket.h"
 #include "cosd/call.h"
 #include "cosd/cpus.h"
@@ -173,6 +174,7 @@ static int setup(struct daemon *d, struct cos_err *err)
 		r = net_ready(d, err);
 	if (r == 0) {
 		cpus_share(d);
+		admit_weigh(d);
 		hits_init(d);
 		pool_init(d);
 		requires_init(d);

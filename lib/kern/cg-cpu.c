@@ -7,9 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/io.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 #include "lib/kern/cg-inner.h"
+
+#define WEIGHT_MAX_V2 10000
+#define SHARES_MAX_V1 262144
 
 static int open_file(int dir, const char *name, int flags)
 {
@@ -25,8 +29,8 @@ int cg_cpu_open(const struct cg_topo *t, const struct cg_guest *g, struct cg_cpu
 	c.version = t->h[cpu].version;
 	/* a host with a v2 hierarchy counts there, also where the controllers are of v1 */
 	c.has_nsec = acct >= 0 && t->h[acct].version == CG_V1;
-	c.usage = open_file(acct < 0 ? -1 : g->dir[acct],
-			    c.has_nsec ? "cpuacct.usage" : "cpu.stat", O_RDONLY);
+	c.usage = open_file(acct < 0 ? -1 : g->dir[acct], c.has_nsec ? "cpuacct.usage" : "cpu.stat",
+			    O_RDONLY);
 	if (c.version == CG_V2) {
 		c.quota = open_file(dir, "cpu.max", O_WRONLY);
 		c.weight = open_file(dir, "cpu.weight", O_WRONLY);
@@ -63,8 +67,8 @@ int cg_cpu_usage(const struct cg_cpu *c, uint64_t *ret_nsec)
 	if (n <= 0)
 		return n < 0 ? -errno : -EIO;
 	text[n] = '\0';
-	*ret_nsec = c->has_nsec ? strtoull(text, NULL, 10)
-				: cg_flat_value(text, "usage_usec") * 1000;
+	*ret_nsec =
+		c->has_nsec ? strtoull(text, NULL, 10) : cg_flat_value(text, "usage_usec") * 1000;
 	return 0;
 }
 
@@ -124,4 +128,17 @@ int cg_cpu_idle(struct cg_cpu *c, bool on, uint64_t weight)
 	if (r == 0 && !on)
 		r = write_number(c->weight, weight);
 	return r;
+}
+
+int cg_weight(const struct cg_topo *t, const char *slot, uint64_t weight)
+{
+	int h = t->where[CTL_CPU];
+	bool v2 = t->h[h].version == CG_V2;
+	uint64_t most = v2 ? WEIGHT_MAX_V2 : SHARES_MAX_V1,
+		 v = limits_cpu_weight(weight, t->h[h].version);
+	char path[64], text[24];
+
+	str_fmt(path, sizeof(path), "%s/%s", slot, v2 ? "cpu.weight" : "cpu.shares");
+	str_fmt(text, sizeof(text), "%" PRIu64, v < most ? v : most);
+	return io_write_at(t->h[h].root, path, text, strlen(text));
 }

@@ -115,7 +115,7 @@ bool cg_can(const struct cg_topo *t, enum limit_id id, uint64_t v, char why[stat
 	}
 	if (here && id == LIMIT_MEMORY_RESERVE)
 		return reserve_works(t, why);
-	if (here || id == LIMIT_CPU_DEDICATED || id == LIMIT_CPU_HOLD)
+	if (here || id == LIMIT_CPU_DEDICATED || id == LIMIT_CPU_HOLD || id == LIMIT_CPU_RESERVE)
 		return id != LIMIT_IO_WEIGHT || weight_works(t, v, why);
 	if (file)
 		str_fmt(why, CG_WHY_SIZE, "this kernel has no %s", file);

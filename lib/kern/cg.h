@@ -150,5 +150,9 @@ int cg_cpu_usage(const struct cg_cpu *c, uint64_t *ret_nsec);
 /* Writes what differs from what was written last. QUOTA_USEC LIMIT_MAX: none. Each write gives the
  * guest a whole new quota at once. */
 int cg_cpu_quota(struct cg_cpu *c, uint64_t quota_usec, uint64_t period_usec);
+/* The slot's share of CPU time, in the unit of cpu.share; what the kernel cannot take is its
+ * largest.
+ */
+int cg_weight(const struct cg_topo *t, const char *slot, uint64_t weight);
 /* Whether the group runs only when a CPU would otherwise be idle; WEIGHT is what it has if not. */
 int cg_cpu_idle(struct cg_cpu *c, bool on, uint64_t weight);

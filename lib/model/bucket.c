@@ -2,8 +2,9 @@
 #include "lib/model/bucket.h"
 
 #define WAIT_MAX_USEC 5000000U
-#define DEBT_USEC     1000000 /* what a guest can owe at most, of each CPU: nobody looked for that long */
-#define SPEED         1000    /* thousandths of a CPU that one CPU is */
+#define DEBT_USEC                                                                                  \
+	1000000    /* what a guest can owe at most, of each CPU: nobody looked for that long */
+#define SPEED 1000 /* thousandths of a CPU that one CPU is */
 
 bool bucket_is_needed(const struct limits *l)
 {

@@ -2,8 +2,8 @@
  *
  * As Linux-VServer's: tokens come at a rate and are spent by running; what an idle guest saves is
  * bounded by the bucket's size. The kernel's own bucket holds one second of its rate at most, so
- * larger ones, and those that have to fill again before they run, are kept here and the kernel's quota
- * follows. Tokens are nanoseconds of CPU time in whole numbers: a thousandth of a CPU for a
+ * larger ones, and those that have to fill again before they run, are kept here and the kernel's
+ * quota follows. Tokens are nanoseconds of CPU time in whole numbers: a thousandth of a CPU for a
  * microsecond is one, so nothing is lost to rounding however often it is counted. */
 #pragma once
 
@@ -22,9 +22,9 @@ struct bucket_conf {
 };
 
 struct bucket {
-	int64_t tokens;         /* may be below 0: spent before the quota bit */
-	bool held;              /* it was empty, and has not reached hold_usec */
-	uint64_t held_usec;     /* how long it was, in all */
+	int64_t tokens;     /* may be below 0: spent before the quota bit */
+	bool held;          /* it was empty, and has not reached hold_usec */
+	uint64_t held_usec; /* how long it was, in all */
 };
 
 /* Whether L asks for what the kernel cannot do alone. */

@@ -38,9 +38,9 @@ uint64_t limits_cpu_period(const struct limits *l)
 	return period_of(l);
 }
 
-uint64_t limits_cpu_weight(const struct limits *l, enum cg_version version)
+uint64_t limits_cpu_weight(uint64_t share, enum cg_version version)
 {
-	uint64_t v = version == CG_V1 ? l->v[LIMIT_CPU_SHARE] * 1024 / 100 : l->v[LIMIT_CPU_SHARE];
+	uint64_t v = version == CG_V1 ? share * 1024 / 100 : share;
 
 	return version == CG_V1 && v < 2 ? 2 : v;
 }
@@ -97,10 +97,9 @@ static void knob_idle(char *buf, enum limit_id id, const struct limits *l,
 static void knob_shares(char *buf, enum limit_id id, const struct limits *l,
 			const struct knob_host *h)
 {
-	(void)id;
 	buf[0] = '\0';
 	if (!is_always_idle(l))
-		snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64, limits_cpu_weight(l, h->version));
+		snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64, limits_cpu_weight(l->v[id], h->version));
 }
 
 static void knob_cpus(char *buf, enum limit_id id, const struct limits *l,

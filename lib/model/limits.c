@@ -244,6 +244,10 @@ static bool part_of_page(uint64_t v, uint64_t page)
 	  "needs cpu.rate: without one no bucket is empty")                                        \
 	X(CPU_HOLD, v[LIMIT_CPU_HOLD] > v[LIMIT_CPU_BURST],                                        \
 	  "is above cpu.burst: so much is never saved")                                            \
+	X(CPU_RESERVE, v[LIMIT_CPU_RESERVE] > v[LIMIT_CPU_RATE], "is above cpu.rate")              \
+	X(CPU_RESERVE,                                                                             \
+	  v[LIMIT_CPU_RESERVE] && v[LIMIT_CPU_IDLE] && v[LIMIT_CPU_RATE] == LIMIT_MAX,             \
+	  "cannot stand beside cpu.idle without cpu.rate")                                         \
 	X(CPU_DEDICATED, v[LIMIT_CPU_DEDICATED] && v[LIMIT_CPU_SET] == LIMIT_MAX,                  \
 	  "needs cpu.set: which CPUs?")                                                            \
 	X(MEMORY_HIGH,                                                                             \

@@ -111,7 +111,7 @@ extern const unsigned n_knobs;
 
 /* What the kernel's period in microseconds is for a rate, and its weight for a share. */
 uint64_t limits_cpu_period(const struct limits *l);
-uint64_t limits_cpu_weight(const struct limits *l, enum cg_version version);
+uint64_t limits_cpu_weight(uint64_t share, enum cg_version version);
 
 struct counter {
 	enum limit_id limit;

@@ -72,7 +72,7 @@ is "a small one is the kernel's" "$(stat b1 cpu_credit_usec)" ""
 "$COSCTL" delete --force b1
 
 # --- hold ---
-ok "a guest that has to save half a second when it is empty" sleeper h1 cpu.rate=250m cpu.burst=1 cpu.hold=500ms
+ok "a guest that has to save 200 ms when it is empty" sleeper h1 cpu.rate=100m cpu.burst=300ms cpu.hold=200ms
 spin h1
 held() {
 	[ "$(stat h1 cpu_held_usec)" -gt 200000 ]
@@ -85,7 +85,7 @@ full() {
 }
 ok "for about two seconds" await full
 again() {
-	[ $(($(stat h1 cpu_usec) - used)) -gt 300000 ]
+	[ $(($(stat h1 cpu_usec) - used)) -gt 120000 ]
 }
 ok "then it runs again" await again
 calm h1

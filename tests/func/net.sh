@@ -51,14 +51,14 @@ for v in net.rate=0 net.ceil=0 net.ceil=11Gbit net.ceil=1MB net.ceil=10Mbps net.
 done
 fails "a rate above the ceiling" 2 'net.rate=2Mbit is above net.ceil' "$COSCTL" set g1 net.rate=2Mbit net.ceil=1Mbit
 ok "set on a guest that runs" "$COSCTL" set g1 net.ceil=10Mbit net.rate=2Mbit net.burst=16K net.share=3
-like "is the class at the uplink" "$(class up0 g1)" 'rate 2Mbit ceil 10Mbit burst 16Kb cburst 16Kb'
+like "is the class at the uplink" "$(class up0 g1)" 'rate 2Mbit ceil 10Mbit burst 16Kb cburst 2500b'
 like "and that of what arrives" "$(class "$(ifb)" g1)" 'rate 2Mbit ceil 10Mbit'
 like "the share is its quantum" "$(tc -d class show dev up0 | grep 'rate 2Mbit')" 'quantum 196608'
 ok "a guarantee" "$COSCTL" set g2 net.rate=90Mbit
-fails "the sum is bounded" 6 'of 100Mbit that 9992kbit is left' "$COSCTL" set g1 net.rate=10Mbit net.ceil=max
+fails "the sum is bounded" 6 'have 90008kbit of the 100Mbit that may be reserved: 9992kbit is left' "$COSCTL" set g1 net.rate=10Mbit net.ceil=max
 like "nothing has changed" "$(class up0 g1)" 'rate 2Mbit ceil 10Mbit'
 sleeper g4 net.rate=20Mbit
-fails "also at a start" 6 'net.rate=20Mbit: other guests have' "$COSCTL" start g4
+fails "also at a start" 6 'net.rate=20Mbit: guests that run have' "$COSCTL" start g4
 is "which leaves nothing" "$(field g4 state)$("$COSCTL" status g4 | grep -c '^ipv4')" defined0
 "$COSCTL" set g2 net.rate=10Mbit
 ok "when there is room it starts" "$COSCTL" start g4

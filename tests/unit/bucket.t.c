@@ -37,8 +37,8 @@ static void test_no_drift(void)
 			sum += (__int128)elapsed * rates[i];
 			sum -= used;
 		}
-		ok(b.tokens == (int64_t)sum, "%d steps at %llum: nothing is lost to rounding", STEPS,
-		   (unsigned long long)rates[i]);
+		ok(b.tokens == (int64_t)sum, "%d steps at %llum: nothing is lost to rounding",
+		   STEPS, (unsigned long long)rates[i]);
 	}
 }
 
