@@ -110,7 +110,7 @@ static bool rate_to(struct rate_run *w, struct row *row)
 	double used, others;
 	uint64_t own;
 
-	sleep_until(w->load.t + w->window);
+	bench_sleep_until(w->load.t + w->window);
 	own = subject_cpu_nsec(w->s);
 	used = (double)(own - w->load.own) * 100 / (double)(bench_nsec() - w->load.t);
 	others = load_others(&w->load, own);
@@ -301,7 +301,7 @@ static int share_once(const struct subject *s, struct row *rows)
 		pid[i] = start_spin(&s[i], end);
 	bench_idle(2 * SETTLE_MSEC);
 	load_begin(&load, sum_cpu(s, from));
-	sleep_until(load.t + SHARE_SECONDS * 1000ULL * MSEC);
+	bench_sleep_until(load.t + SHARE_SECONDS * 1000ULL * MSEC);
 	all = sum_cpu(s, to);
 	for (unsigned i = 0; i < ACCURACY_GROUPS; i++) {
 		row_add(&rows[i], s[i].bare ? SIDE_BARE : SIDE_COS,

@@ -6,19 +6,11 @@
  * numbers, in turn, round after round: what the kernel, the disk and the neighbours miss shows in
  * both. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "bench/accuracy.h"
 #include "bench/subject.h"
-#include "lib/base/io.h"
-#include "lib/base/own.h"
-#include "lib/base/str.h"
 
 static const char *const side_name[SIDE__N] = { "cos", "bare" };
 
@@ -50,63 +42,24 @@ void row_print(struct row *row)
 
 /* ---- the host's other load ---- */
 
-static uint64_t busy_nsec(void)
-{
-	unsigned long long v[8] = { 0 }, sum;
-	char text[65536];
-
-	if (io_read_at(AT_FDCWD, "/proc/stat", text, sizeof(text)) <= 0 ||
-	    sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3],
-		   &v[4], &v[5], &v[6], &v[7]) != 8)
-		return 0;
-	sum = v[0] + v[1] + v[2] + v[5] + v[6] + v[7]; /* without idle and waiting for disks */
-	return sum * 1000000000U / (unsigned long)sysconf(_SC_CLK_TCK);
-}
-
 void load_begin(struct load *l, uint64_t own)
 {
-	*l = (struct load){ bench_nsec(), busy_nsec(), own };
+	*l = (struct load){ bench_nsec(), bench_busy_nsec(), own };
 }
 
 double load_others(const struct load *l, uint64_t own)
 {
-	double busy = (double)(busy_nsec() - l->busy), mine = (double)(own - l->own);
+	double busy = (double)(bench_busy_nsec() - l->busy), mine = (double)(own - l->own);
 
 	return busy > mine ? (busy - mine) * 100 / (double)(bench_nsec() - l->t) : 0;
 }
 
-/* ---- */
-
-void sleep_until(uint64_t nsec)
-{
-	const struct timespec ts = { (time_t)(nsec / 1000000000U), (long)(nsec % 1000000000U) };
-
-	while (!bench_stopped() && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) != 0)
-		;
-}
-
 bool run_wants(const struct run *run, const char *what)
 {
-	size_t len = strlen(what);
-	const char *at = run->only;
-
-	while (at && (strncmp(at, what, len) != 0 || (at[len] && at[len] != ','))) {
-		at = strchr(at, ',');
-		at = at ? at + 1 : NULL;
-	}
-	return !run->only || at;
+	return bench_wants(run->only, what);
 }
 
-static int parse_number(const char *s, unsigned *ret)
-{
-	uint64_t v;
-	int r = str_to_u64(s, &v);
-
-	if (r < 0 || v < 1 || v > 30)
-		return -ERANGE;
-	*ret = (unsigned)v;
-	return 0;
-}
+/* ---- */
 
 static int parse(int argc, char **argv, struct run *run)
 {
@@ -118,9 +71,9 @@ static int parse(int argc, char **argv, struct run *run)
 
 	while (r == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (c == 'r')
-			r = parse_number(optarg, &run->rounds);
+			r = bench_parse_number(optarg, 30, &run->rounds);
 		else if (c == 's')
-			r = parse_number(optarg, &run->seconds);
+			r = bench_parse_number(optarg, 30, &run->seconds);
 		else if (c == 'o')
 			run->only = optarg;
 		else

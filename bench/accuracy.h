@@ -36,7 +36,6 @@ void load_begin(struct load *l, uint64_t own);
 /* % of one CPU since then. */
 double load_others(const struct load *l, uint64_t own);
 
-void sleep_until(uint64_t nsec);
 /* Whether a measurement of that name was asked for. */
 bool run_wants(const struct run *run, const char *what);
 

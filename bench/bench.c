@@ -437,6 +437,27 @@ uint64_t bench_nsec(void)
 	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
 }
 
+void bench_sleep_until(uint64_t nsec)
+{
+	const struct timespec ts = { (time_t)(nsec / 1000000000U), (long)(nsec % 1000000000U) };
+
+	while (!stopped && clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) != 0)
+		;
+}
+
+uint64_t bench_busy_nsec(void)
+{
+	unsigned long long v[8] = { 0 }, sum;
+	char text[65536];
+
+	if (io_read_at(AT_FDCWD, "/proc/stat", text, sizeof(text)) <= 0 ||
+	    sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3],
+		   &v[4], &v[5], &v[6], &v[7]) != 8)
+		return 0;
+	sum = v[0] + v[1] + v[2] + v[5] + v[6] + v[7]; /* without idle and waiting for disks */
+	return sum * 1000000000U / (unsigned long)sysconf(_SC_CLK_TCK);
+}
+
 void bench_idle(unsigned msec)
 {
 	poll(NULL, 0, (int)msec);
@@ -479,4 +500,29 @@ void samples_free(struct samples *s)
 {
 	free(s->nsec);
 	*s = (struct samples){ 0 };
+}
+
+/* ---- words of the command line ---- */
+
+bool bench_wants(const char *only, const char *what)
+{
+	size_t len = strlen(what);
+	const char *at = only;
+
+	while (at && (strncmp(at, what, len) != 0 || (at[len] && at[len] != ','))) {
+		at = strchr(at, ',');
+		at = at ? at + 1 : NULL;
+	}
+	return !only || at;
+}
+
+int bench_parse_number(const char *s, unsigned max, unsigned *ret)
+{
+	uint64_t v;
+	int r = str_to_u64(s, &v);
+
+	if (r < 0 || v < 1 || v > max)
+		return -ERANGE;
+	*ret = (unsigned)v;
+	return 0;
 }

@@ -68,6 +68,10 @@ int bench_add_program(const struct bench *b, const char *root, const char *progr
 
 uint64_t bench_nsec(void);
 void bench_idle(unsigned msec);
+/* Until the clock of bench_nsec() shows NSEC, or a signal asked the bench to end. */
+void bench_sleep_until(uint64_t nsec);
+/* CPU time that everything on the host has used, without waiting for disks. */
+uint64_t bench_busy_nsec(void);
 /* The time that bench/first wrote to FD; 0 when it wrote none. */
 uint64_t bench_read_first(int fd);
 
@@ -76,3 +80,8 @@ void samples_add(struct samples *s, uint64_t nsec);
 /* PERCENT 0 to 100; sorts; 0 without samples. */
 uint64_t samples_at(struct samples *s, unsigned percent);
 void samples_free(struct samples *s);
+
+/* Whether WHAT is among the names "NAME,NAME" of ONLY; NULL asks for all. */
+bool bench_wants(const char *only, const char *what);
+/* A number from 1 to MAX. */
+int bench_parse_number(const char *s, unsigned max, unsigned *ret);

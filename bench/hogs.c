@@ -16,7 +16,6 @@
 #include "bench/subject.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
-#include "lib/base/str.h"
 
 #define HOGS        4U
 #define MODES       (2 + HOGS) /* none, all, each alone */
@@ -259,17 +258,6 @@ static int measure(const struct bench *b, const struct daemon *d, const struct o
 
 /* ---- */
 
-static int parse_number(const char *s, unsigned max, unsigned *ret)
-{
-	uint64_t v;
-	int r = str_to_u64(s, &v);
-
-	if (r < 0 || v < 1 || v > max)
-		return -ERANGE;
-	*ret = (unsigned)v;
-	return 0;
-}
-
 static int parse(int argc, char **argv, struct options *opt)
 {
 	static const struct option longs[] = { { "rounds", required_argument, NULL, 'r' },
@@ -280,9 +268,9 @@ static int parse(int argc, char **argv, struct options *opt)
 
 	while (r == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (c == 'r')
-			r = parse_number(optarg, 100, &opt->rounds);
+			r = bench_parse_number(optarg, 100, &opt->rounds);
 		else if (c == 't')
-			r = parse_number(optarg, TIMES_MAX, &opt->times);
+			r = bench_parse_number(optarg, TIMES_MAX, &opt->times);
 		else if (c == 'e')
 			opt->each = true;
 		else
