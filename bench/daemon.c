@@ -56,10 +56,13 @@ static int wait_ready(const struct daemon *d)
 	return -ETIMEDOUT;
 }
 
-static int start(struct daemon *d)
+static int start(struct daemon *d, const char *config)
 {
-	const char *argv[] = { d->cosd,  "--instance",    d->instance, "--state-dir",
-			       d->state, "--runtime-dir", d->runtime,  NULL };
+	const char *argv[] = { d->cosd,     "--instance",
+			       d->instance, "--state-dir",
+			       d->state,    "--runtime-dir",
+			       d->runtime,  config ? "--config" : NULL,
+			       config,      NULL };
 	int r;
 
 	d->pid = bench_spawn(d->b, argv, -1);
@@ -71,7 +74,7 @@ static int start(struct daemon *d)
 	return r < 0 ? tell(r, "the daemon does not answer") : 0;
 }
 
-int daemon_open(struct daemon *d, const struct bench *b, const char *root)
+int daemon_open_with(struct daemon *d, const struct bench *b, const char *root, const char *config)
 {
 	const char *import[] = { "template", "import", "bench", d->runtime, NULL };
 	char path[PATH_MAX];
@@ -87,7 +90,7 @@ int daemon_open(struct daemon *d, const struct bench *b, const char *root)
 	snprintf(d->socket, sizeof(d->socket), "%s/cosd.sock", d->runtime);
 	snprintf(path, sizeof(path), "%s/%s", b->dir, root);
 	import[3] = path;
-	r = start(d);
+	r = start(d, config);
 	if (r == 0) {
 		r = daemon_call(d, import, -1);
 		r = r == 0 ? 0 : tell(r, "template import");
@@ -97,6 +100,11 @@ int daemon_open(struct daemon *d, const struct bench *b, const char *root)
 		daemon_close(d);
 	}
 	return r;
+}
+
+int daemon_open(struct daemon *d, const struct bench *b, const char *root)
+{
+	return daemon_open_with(d, b, root, NULL);
 }
 
 static void end_process(struct daemon *d)

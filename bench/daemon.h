@@ -19,6 +19,8 @@ struct daemon {
  * until its socket answers; imports ROOT of the temporary directory as template "bench". Telling.
  */
 int daemon_open(struct daemon *d, const struct bench *b, const char *root);
+/* The same with a cosd.json of one's own; NULL: without. */
+int daemon_open_with(struct daemon *d, const struct bench *b, const char *root, const char *config);
 /* Deletes all guests, ends the daemon, and removes groups and files that it left. */
 void daemon_close(struct daemon *d);
 
