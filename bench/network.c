@@ -1,0 +1,206 @@
+/* bench/network.c - how near guests come to their rates, and how true their counters are
+ *
+ *	bench/network [--rounds N] [--seconds N] [--only NAME,NAME]
+ *
+ * All networks are namespaces of the bench. Ceilings are measured at a guest and at a bare
+ * namespace with an HTB class of the same numbers, made by tc: what the kernel misses shows in
+ * both. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/network.h"
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+
+#define BUSY_PERCENT 95 /* of all CPUs: they may have been the bound */
+#define SHORT_OF     0.99
+#define CONFIG       "cosd.json"
+
+const char *const way_name[WAY__N] = { [WAY_OUT] = "out", [WAY_IN] = "in" };
+static const char *const side_name[SIDE__N] = { "cos", "bare" };
+
+/* ---- rows ---- */
+
+struct row row_of(const char *what, const char *at, enum way way, const char *unit, double asked)
+{
+	return (struct row){ .what = what, .at = at, .unit = unit, .way = way, .asked = asked };
+}
+
+void row_add(struct row *row, enum side side, double got, double busy)
+{
+	samples_add(&row->got[side], got > 0 ? (uint64_t)(got * 1000 + 0.5) : 0);
+	samples_add(&row->busy[side], (uint64_t)(busy * 1000));
+}
+
+static void print_side(struct row *row, enum side side)
+{
+	struct samples *s = &row->got[side];
+	double p50 = (double)samples_at(s, 50) / 1000;
+	double busy = (double)samples_at(&row->busy[side], 100) / 1000;
+
+	printf("%s\t%s\t%s\t%s\t%.3f\t%s\t%.3f\t%+.3f\t%.3f\t%.3f\t%u\t%.0f\n", row->what, row->at,
+	       way_name[row->way], row->unit, row->asked, side_name[side], p50,
+	       (p50 / row->asked - 1) * 100, (double)samples_at(s, 0) / 1000,
+	       (double)samples_at(s, 100) / 1000, s->n, busy);
+	if (!row->beside && busy >= BUSY_PERCENT && p50 < row->asked * SHORT_OF)
+		printf("# %s %s, %s, %s: the host's CPUs were busy: they may be the bound, not the class\n",
+		       row->what, row->at, way_name[row->way], side_name[side]);
+}
+
+void row_print(struct row *row)
+{
+	for (enum side side = 0; side < SIDE__N; side++) {
+		if (row->got[side].n > 0)
+			print_side(row, side);
+		samples_free(&row->got[side]);
+		samples_free(&row->busy[side]);
+	}
+	fflush(stdout);
+}
+
+/* ---- the host's CPUs ---- */
+
+void busy_begin(struct busy *b)
+{
+	*b = (struct busy){ bench_nsec(), bench_busy_nsec() };
+}
+
+double busy_end(const struct busy *b)
+{
+	double all = (double)(bench_nsec() - b->t) * (double)sysconf(_SC_NPROCESSORS_ONLN);
+
+	return (double)(bench_busy_nsec() - b->cpu) * 100 / all;
+}
+
+/* ---- daemons ---- */
+
+bool bed_wants(const struct bed *bed, const char *what)
+{
+	return bench_wants(bed->only, what);
+}
+
+static int put_config(const struct bench *b, uint64_t cap)
+{
+	char text[160], rate[40] = "";
+
+	if (cap > 0)
+		str_fmt(rate, sizeof(rate), ", \"net.cap\": \"%llubit\"", (unsigned long long)cap);
+	str_fmt(text, sizeof(text), "{\"net.pool\": \"%s\", \"net.uplink\": \"up0\"%s}\n",
+		NETWORK_POOL, rate);
+	return io_replace_at(b->dirfd, CONFIG, text, strlen(text), 0600, false);
+}
+
+/* CAP 0: without. */
+static int with_daemon(struct bed *bed, uint64_t cap, int (*const *parts)(const struct bed *),
+		       unsigned n)
+{
+	char path[80];
+	struct daemon d;
+	int r = put_config(bed->b, cap);
+
+	str_fmt(path, sizeof(path), "%s/" CONFIG, bed->b->dir);
+	if (r == 0)
+		r = daemon_open_with(&d, bed->b, SUBJECT_ROOT, path);
+	if (r < 0)
+		return r;
+	bed->d = &d;
+	for (unsigned i = 0; i < n && r == 0 && !bench_stopped(); i++)
+		r = parts[i](bed);
+	if (r < 0)
+		bench_show_log(bed->b);
+	daemon_close(&d);
+	bed->d = NULL;
+	return r;
+}
+
+struct part {
+	const char *name;
+	int (*fn)(const struct bed *);
+};
+
+static unsigned wanted(const struct bed *bed, const struct part *parts, unsigned n,
+		       int (**ret)(const struct bed *))
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (bed_wants(bed, parts[i].name) && (count == 0 || ret[count - 1] != parts[i].fn))
+			ret[count++] = parts[i].fn;
+	}
+	return count;
+}
+
+static int measure(struct bed *bed)
+{
+	static const struct part free_parts[] = { { "net.ceil", network_ceilings },
+						  { "udp", network_counts },
+						  { "tcp", network_counts } };
+	static const struct part capped_parts[] = { { "guarantee", network_guarantee },
+						    { "share", network_shares } };
+	int (*fn[ARRAY_SIZE(free_parts)])(const struct bed *);
+	unsigned n = wanted(bed, free_parts, ARRAY_SIZE(free_parts), fn);
+	int r = 0;
+
+	printf("what\tat\tway\tunit\tasked\tby\tgot\terror_%%\tmin\tmax\tn\tcpu_%%\n");
+	if (n > 0)
+		r = with_daemon(bed, 0, fn, n);
+	n = wanted(bed, capped_parts, ARRAY_SIZE(capped_parts), fn);
+	if (n > 0 && r == 0 && !bench_stopped())
+		r = with_daemon(bed, NETWORK_CAP, fn, n);
+	return r;
+}
+
+/* ---- */
+
+static int parse(int argc, char **argv, struct bed *bed)
+{
+	static const struct option longs[] = { { "rounds", required_argument, NULL, 'r' },
+					       { "seconds", required_argument, NULL, 's' },
+					       { "only", required_argument, NULL, 'o' },
+					       { NULL, 0, NULL, 0 } };
+	int c, r = 0;
+
+	while (r == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (c == 'r')
+			r = bench_parse_number(optarg, 30, &bed->rounds);
+		else if (c == 's')
+			r = bench_parse_number(optarg, 30, &bed->seconds);
+		else if (c == 'o')
+			bed->only = optarg;
+		else
+			r = -EINVAL;
+	}
+	if (r == 0 && optind == argc)
+		return 0;
+	fprintf(stderr, "usage: network [--rounds N] [--seconds N] [--only NAME,NAME] (1 to 30 "
+			"each)\nNAME: net.ceil udp tcp guarantee share\n");
+	return -EINVAL;
+}
+
+int main(int argc, char **argv)
+{
+	struct bed bed = { .rounds = 2, .seconds = 10 };
+	struct bench b;
+	int r = parse(argc, argv, &bed);
+
+	if (r < 0)
+		return 2;
+	r = bench_open(&b);
+	if (r == 0) {
+		bed.b = &b;
+		r = bench_make_root(&b, SUBJECT_ROOT);
+		if (r == 0)
+			r = bench_add_program(&b, SUBJECT_ROOT, "work");
+		if (r == 0)
+			r = wire_open(&bed);
+		if (r == 0)
+			r = measure(&bed);
+		wire_close(&bed);
+	}
+	bench_close(&b);
+	return r < 0 || bench_stopped() ? 1 : 0;
+}
