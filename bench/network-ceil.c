@@ -193,7 +193,8 @@ static int ceiling(const struct bed *bed, const struct end *ends, enum way way, 
 	};
 	int r = 0;
 
-	rows[ROW_GOODPUT].beside = rows[ROW_FIRST].beside = true;
+	rows[ROW_GOODPUT].light = rows[ROW_FIRST].light = true;
+	rows[ROW_RATE].light = bits < TOGETHER_BITS;
 	for (unsigned i = 0; i < SIDE__N && r == 0; i++)
 		r = end_limit(&ends[i], bits);
 	for (unsigned i = 0; i < bed->rounds && r == 0 && !bench_stopped(); i++)

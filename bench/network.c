@@ -46,7 +46,7 @@ static void print_side(struct row *row, enum side side)
 	       way_name[row->way], row->unit, row->asked, side_name[side], p50,
 	       (p50 / row->asked - 1) * 100, (double)samples_at(s, 0) / 1000,
 	       (double)samples_at(s, 100) / 1000, s->n, busy);
-	if (!row->beside && busy >= BUSY_PERCENT && p50 < row->asked * SHORT_OF)
+	if (!row->light && busy >= BUSY_PERCENT && p50 < row->asked * SHORT_OF)
 		printf("# %s %s, %s, %s: the host's CPUs were busy: they may be the bound, not the class\n",
 		       row->what, row->at, way_name[row->way], side_name[side]);
 }
@@ -183,7 +183,7 @@ static int parse(int argc, char **argv, struct bed *bed)
 
 int main(int argc, char **argv)
 {
-	struct bed bed = { .rounds = 2, .seconds = 10 };
+	struct bed bed = { .rounds = 3, .seconds = 10 };
 	struct bench b;
 	int r = parse(argc, argv, &bed);
 

@@ -105,7 +105,7 @@ struct row {
 	const char *what, *at, *unit;
 	enum way way;
 	double asked;
-	bool beside;                  /* tells more about another row: no remarks */
+	bool light;                   /* not bound by the host's CPUs, however busy: no remark */
 	struct samples got[SIDE__N];  /* thousandths of UNIT */
 	struct samples busy[SIDE__N]; /* CPU time of the whole host, thousandths of % of all CPUs */
 };
