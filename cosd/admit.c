@@ -135,7 +135,7 @@ static void sum(const struct daemon *d, enum admit_id id, const struct guest *bu
 	list_for_each(p, &d->guests) {
 		const struct guest *g = list_entry(p, struct guest, link);
 
-		if (g == but || g->slot < 0 || !rows[id].counts(g))
+		if ((but && g == but) || g->slot < 0 || !rows[id].counts(g))
 			continue;
 		ret->reserved += rows[id].reserve(&g->spec.limits);
 		add(&ret->promised, rows[id].promise(&g->spec.limits));
