@@ -282,6 +282,67 @@ int cmd_top(struct args *a)
 	return watch(a, look_at_top, !isatty(STDOUT_FILENO) && !a->value['n']);
 }
 
+/* --- why --- */
+
+static void print_advice(json_t *causes)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(causes, i, row)
+		printf("%s: %s; %s\n", text_of(row, "limit"), text_of(row, "what"),
+		       text_of(row, "todo"));
+}
+
+static void print_waits(json_t *waits)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(waits, i, row)
+		printf("waited for %s: %.3fs, all of it at once %.3fs; %.1f%% of the last ten seconds\n",
+		       text_of(row, "resource"),
+		       (double)json_integer_value(json_object_get(row, "some_usec")) / USEC_PER_SEC,
+		       (double)json_integer_value(json_object_get(row, "full_usec")) / USEC_PER_SEC,
+		       json_number_value(json_object_get(row, "some_avg10")));
+}
+
+int cmd_why(struct args *a)
+{
+	static const struct column cols[] = {
+		{ "LIMIT", "limit", COL_TEXT },   { "MAX", "max", COL_TEXT },
+		{ "TIMES", "times", COL_COUNT },  { "FOR", "usec", COL_USEC },
+		{ "LAST", "last_usec", COL_AGE }, { "NOW", "now", COL_TEXT },
+	};
+	auto_json json_t *params = NULL, *answer = NULL;
+	json_t *causes;
+	int r;
+
+	if (a->argc != 1)
+		return say_usage(a, "one name is needed");
+	params = json_pack("{s:s}", "name", a->argv[0]);
+	r = talk(a, "io.cos.Guest.Why", params, &answer, a->argv[0]);
+	if (r)
+		return r;
+	causes = json_object_get(answer, "causes");
+	if (a->format == OUT_JSON) {
+		out_json(answer);
+		return 0;
+	}
+	if (a->format == OUT_TABLE)
+		printf("%s is %s%s%s\n", a->argv[0], text_of(answer, "state"),
+		       text_of(answer, "reason")[0] ? ": " : "", text_of(answer, "reason"));
+	if (json_array_size(causes))
+		out_rows(a, causes, "causes", cols, ARRAY_SIZE(cols));
+	else if (a->format == OUT_TABLE)
+		printf("no limit held it back since it was started\n");
+	if (a->format == OUT_TABLE) {
+		print_advice(causes);
+		print_waits(json_object_get(answer, "waits"));
+	}
+	return 0;
+}
+
 /* --- capacity --- */
 
 static void set_amount(json_t *row, const char *key)

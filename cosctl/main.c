@@ -47,6 +47,7 @@ static const struct {
 	{ "template", "qo:", "qo" },
 	{ "stats", "qo:d:n:", "qoDn" },
 	{ "capacity", "o:", "o" },
+	{ "why", "o:", "o" },
 	{ "kill", "s:", "s" },
 	{ "delete", "f", "F" },
 	{ "top", "d:n:", "Dn" },

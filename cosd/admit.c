@@ -1,5 +1,5 @@
-/* cosd/admit.c - what the host has to give, what guests that run were promised, and whether one more
- * fits; and the weights that keep cpu.reserve */
+/* cosd/admit.c - what the host has to give, what guests that run were promised, and whether one
+ * more fits; and the weights that keep cpu.reserve */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,8 +63,7 @@ static bool has_classes(const struct guest *g)
 
 static uint64_t cpu_reserve(const struct limits *l)
 {
-	return l->v[LIMIT_CPU_DEDICATED] ? cpus_count(&l->cpus) * 1000ULL
-					 : l->v[LIMIT_CPU_RESERVE];
+	return l->v[LIMIT_CPU_DEDICATED] ? cpus_count(&l->cpus) * 1000ULL : l->v[LIMIT_CPU_RESERVE];
 }
 
 static uint64_t cpu_promise(const struct limits *l)

@@ -1,5 +1,5 @@
-/* cosd/admit.h - what the host has to give, what guests that run were promised, and whether one more
- * fits; and the weights that keep cpu.reserve */
+/* cosd/admit.h - what the host has to give, what guests that run were promised, and whether one
+ * more fits; and the weights that keep cpu.reserve */
 #pragma once
 
 #include "cosd/guest.h"
@@ -22,7 +22,8 @@ extern const char *const admit_name[ADMIT__N];
 uint64_t admit_meminfo(const char *key);
 /* All guests that run. */
 void admit_sum(const struct daemon *d, enum admit_id id, struct amount *ret);
-/* Whether G may have what WANT reserves beside the others that run; the refusal says what would fit.
+/* Whether G may have what WANT reserves beside the others that run; the refusal says what would
+ * fit.
  */
 int admit_check(const struct guest *g, const struct limits *want, struct cos_err *err);
 /* The same for net.rate, for a guest that has a link. */

@@ -293,3 +293,8 @@ bool bucket_tell(struct guest *g, int64_t *ret_credit_usec, uint64_t *ret_held_u
 	*ret_held_usec = g->credit.held_usec + g->bucket->b.held_usec;
 	return true;
 }
+
+bool bucket_is_held(const struct guest *g)
+{
+	return g->bucket && g->bucket->b.held;
+}

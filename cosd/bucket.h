@@ -19,6 +19,8 @@ void bucket_begin(struct guest *g);
 void bucket_end(struct guest *g);
 /* Before the running guest's limits change: the kernel has what they say, and nothing else. */
 void bucket_rest(struct guest *g);
+/* Whether it waits now for cpu.hold. */
+bool bucket_is_held(const struct guest *g);
 /* What is saved (below 0: owed) and how long the guest was held, both in microseconds. False: the
  * kernel keeps its bucket, or it has none. One look: 5 us. */
 bool bucket_tell(struct guest *g, int64_t *ret_credit_usec, uint64_t *ret_held_usec);

@@ -64,8 +64,9 @@ struct guest {
 	uint64_t restart_delay_usec;
 	uint64_t told[LIMIT__CG];      /* limits' counts at the last event, hits.c */
 	uint64_t told_usec[LIMIT__CG]; /* and when that was; 0: never */
-	uint64_t cpu_weight;           /* that its group was given for cpu.reserve; 0: cpu.share */
-	struct cpu_bucket *bucket;     /* its CPU bucket, if the kernel cannot keep it; bucket.c */
+	uint64_t seen[LIMIT__CG], met_usec[LIMIT__CG]; /* at the last look; wall clock of growth */
+	uint64_t cpu_weight;       /* that its group was given for cpu.reserve; 0: cpu.share */
+	struct cpu_bucket *bucket; /* its CPU bucket, if the kernel cannot keep it; bucket.c */
 	struct {
 		int64_t tokens;
 		uint64_t at_usec, held_usec; /* 0: nothing is known */

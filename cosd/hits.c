@@ -17,7 +17,12 @@ static void look_at_limit(struct guest *g, const char *slot, enum limit_id id, b
 {
 	uint64_t now = clock_usec(), count;
 
-	if (!cg_told(&g->d->host.topo, slot, id, &count) || count <= g->told[id])
+	if (!cg_told(&g->d->host.topo, slot, id, &count))
+		return;
+	if (count > g->seen[id])
+		g->met_usec[id] = clock_wall_usec();
+	g->seen[id] = count;
+	if (count <= g->told[id])
 		return;
 	if (!last && g->told_usec[id] && now - g->told_usec[id] < PAUSE_USEC)
 		return;
@@ -65,7 +70,8 @@ void hits_forget(struct guest *g)
 
 	snprintf(slot, sizeof(slot), "%d", g->slot);
 	for (enum limit_id id = 0; id < LIMIT__CG; id++)
-		cg_told(&g->d->host.topo, slot, id, &g->told[id]);
+		if (cg_told(&g->d->host.topo, slot, id, &g->told[id]))
+			g->seen[id] = g->told[id];
 }
 
 void hits_last(struct guest *g)
@@ -73,4 +79,6 @@ void hits_last(struct guest *g)
 	look(g, true);
 	memset(g->told, 0, sizeof(g->told));
 	memset(g->told_usec, 0, sizeof(g->told_usec));
+	memset(g->seen, 0, sizeof(g->seen));
+	memset(g->met_usec, 0, sizeof(g->met_usec));
 }
