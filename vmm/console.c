@@ -52,13 +52,13 @@ static bool write_piece(struct console *c, int msec)
 	c->head = (c->head + (size_t)done) % CONSOLE_RING;
 	c->used -= (size_t)done;
 	c->out_bytes += (size_t)done;
-	if (c->was_full && c->used <= CONSOLE_RING / 2) {
-		c->was_full = false;
+	if (c->waiting && c->used <= CONSOLE_RING / 2) {
+		c->waiting = false;
 		notify = true;
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (notify && c->taker.drained)
-		c->taker.drained(c->taker.arg);
+	for (unsigned i = 0; notify && i < c->n_takers; i++)
+		c->taker[i].drained(c->taker[i].arg);
 	return true;
 }
 
@@ -89,10 +89,17 @@ static void on_out(struct loop_source *s, uint32_t events)
 	write_out(container_of(s, struct console, out));
 }
 
+static size_t room_for_input(const struct console *c)
+{
+	const struct console_taker *t = &c->taker[c->input];
+
+	return c->input < c->n_takers ? t->room(t->arg) : 0;
+}
+
 static void on_in(struct loop_source *s, uint32_t events)
 {
 	struct console *c = container_of(s, struct console, in);
-	size_t room = c->taker.room ? c->taker.room(c->taker.arg) : 0;
+	size_t room = room_for_input(c);
 	uint8_t buf[PIECE];
 	ssize_t n;
 
@@ -111,7 +118,7 @@ static void on_in(struct loop_source *s, uint32_t events)
 	pthread_mutex_lock(&c->lock);
 	c->in_bytes += (size_t)n;
 	pthread_mutex_unlock(&c->lock);
-	c->taker.put(c->taker.arg, buf, (size_t)n);
+	c->taker[c->input].put(c->taker[c->input].arg, buf, (size_t)n);
 }
 
 static void on_wake(struct loop_source *s, uint32_t events)
@@ -121,7 +128,7 @@ static void on_wake(struct loop_source *s, uint32_t events)
 	(void)events;
 	event_clear(s->fd);
 	write_out(c);
-	if (c->taker.room && c->taker.room(c->taker.arg) > 0)
+	if (room_for_input(c) > 0)
 		loop_mod(&c->in, EPOLLIN);
 }
 
@@ -147,9 +154,11 @@ int console_init(struct console *c, int in, int out, struct worker *w, struct co
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "console") : 0;
 }
 
-void console_set_taker(struct console *c, const struct console_taker *taker)
+void console_add_taker(struct console *c, const struct console_taker *taker, bool input)
 {
-	c->taker = *taker;
+	if (input)
+		c->input = c->n_takers;
+	c->taker[c->n_takers++] = *taker;
 }
 
 void console_done(struct console *c)
@@ -174,7 +183,7 @@ size_t console_put(struct console *c, const uint8_t *s, size_t n)
 	first = c->used == 0;
 	for (; took < n && c->used < CONSOLE_RING; took++)
 		c->ring[(c->head + c->used++) % CONSOLE_RING] = s[took];
-	c->was_full = c->was_full || took < n || c->used == CONSOLE_RING;
+	c->waiting = c->waiting || took < n || c->used == CONSOLE_RING;
 	c->dropped += n - took;
 	pthread_mutex_unlock(&c->lock);
 	if (first && took > 0)
@@ -188,9 +197,20 @@ size_t console_room(struct console *c)
 
 	pthread_mutex_lock(&c->lock);
 	n = CONSOLE_RING - c->used;
-	c->was_full = c->was_full || n == 0;
+	c->waiting = c->waiting || n == 0;
 	pthread_mutex_unlock(&c->lock);
 	return n;
+}
+
+bool console_fits(struct console *c, size_t n)
+{
+	bool fits;
+
+	pthread_mutex_lock(&c->lock);
+	fits = n <= CONSOLE_RING - c->used || c->used == 0;
+	c->waiting = c->waiting || !fits;
+	pthread_mutex_unlock(&c->lock);
+	return fits;
 }
 
 void console_wake(struct console *c)

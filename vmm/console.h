@@ -14,7 +14,9 @@
 
 #define CONSOLE_RING 8192
 
-/* Who takes the input. Called by the worker. */
+#define CONSOLE_TAKERS 2
+
+/* A device in front of the console. Called by the worker. */
 struct console_taker {
 	size_t (*room)(void *arg);
 	void (*put)(void *arg, const uint8_t *s, size_t n); /* at most what room() said */
@@ -26,22 +28,26 @@ struct console {
 	pthread_mutex_t lock;
 	uint8_t ring[CONSOLE_RING];
 	size_t head, used; /* oldest byte; how many */
-	bool was_full;
+	bool waiting;      /* somebody wants to hear that there is room */
 	uint64_t out_bytes, in_bytes, dropped;
-	struct console_taker taker;
+	struct console_taker taker[CONSOLE_TAKERS];
+	unsigned n_takers, input; /* INPUT: the one that gets what is typed */
 	struct loop_source out, in, wake;
 	struct loop *loop;
 };
 
 /* OUT and IN are taken over; IN -1: no input. W's loop serves both. */
 int console_init(struct console *c, int in, int out, struct worker *w, struct cos_err *err);
-/* Before the worker is started. */
-void console_set_taker(struct console *c, const struct console_taker *taker);
+/* At most CONSOLE_TAKERS, before the worker is started; with INPUT this one gets what is typed. */
+void console_add_taker(struct console *c, const struct console_taker *taker, bool input);
 void console_done(struct console *c);
 
 /* Takes as many of the N bytes as there is room for; returns how many. From any thread. */
 size_t console_put(struct console *c, const uint8_t *s, size_t n);
+/* Bytes that console_put() would take; 0: the takers will hear when there are more. */
 size_t console_room(struct console *c);
+/* Whether N bytes fit, or the ring is empty and more never will; false: the takers will hear. */
+bool console_fits(struct console *c, size_t n);
 /* The taker has room, or has changed. From any thread. */
 void console_wake(struct console *c);
 /* As long as somebody reads, until DEADLINE_USEC: what is in the ring goes out. After the worker.

@@ -53,6 +53,15 @@ static int do_reset(struct machine *m, const struct request *q, json_t **ret_rep
 	return 0;
 }
 
+static int do_balloon(struct machine *m, const struct request *q, json_t **ret_reply,
+		      struct cos_err *err)
+{
+	(void)ret_reply;
+	if (q->target_bytes == NOT_GIVEN)
+		return cos_fail(err, COS_E_INVALID, 0, "/target_bytes: missing");
+	return machine_balloon(m, q->target_bytes, err);
+}
+
 static const struct {
 	const char *name;
 	command_fn *fn;

@@ -50,6 +50,16 @@ void machine_stop(struct machine *m, uint64_t grace_usec)
 	loop_timer_set(&m->loop, &m->grace, grace_usec);
 }
 
+int machine_balloon(struct machine *m, uint64_t bytes, struct cos_err *err)
+{
+	if (!m->devices.has_balloon)
+		return cos_fail(err, COS_E_UNSUPPORTED, 0, "the machine has no balloon");
+	if (bytes >= m->vm.mem.size)
+		return cos_fail(err, COS_E_INVALID, 0, "/target_bytes: the guest has less memory");
+	vballoon_set(&m->devices.balloon, (uint32_t)(bytes / MEM_PAGE));
+	return 0;
+}
+
 static void on_signal(struct loop_source *s, uint32_t events)
 {
 	struct machine *m = container_of(s, struct machine, signals);
@@ -137,10 +147,11 @@ static int load(struct machine *m, struct cos_err *err)
 {
 	auto_close int kernel = source_open(m->o->kernel, O_RDONLY, "kernel", err);
 	auto_close int initrd = -1;
+	char cmdline[BOOT_CMDLINE_MAX + 1];
 	struct boot_args a = {
 		.kind = m->o->boot,
 		.kernel = kernel,
-		.cmdline = m->o->cmdline,
+		.cmdline = cmdline,
 		.n_vcpus = m->vm.n_vcpus,
 	};
 	struct boot b;
@@ -152,6 +163,10 @@ static int load(struct machine *m, struct cos_err *err)
 	if (m->o->initrd && initrd < 0)
 		return initrd;
 	a.initrd = initrd;
+	if (devices_cmdline(&m->devices, m->o->cmdline, cmdline, sizeof(cmdline)) < 0)
+		return cos_fail(err, COS_E_INVALID, E2BIG,
+				"the command line has more than %d bytes with its devices",
+				BOOT_CMDLINE_MAX);
 	r = boot_load(&m->vm.mem, &a, &b, err);
 	return r < 0 ? r : boot_regs(m->vm.vcpus[0].fd, &m->vm.mem, &b, err);
 }
@@ -211,8 +226,10 @@ int machine_init(struct machine *m, const struct options *o, struct cos_err *err
 	if (r < 0)
 		return r;
 	taker = serial_taker(&m->board.serial);
-	console_set_taker(&m->console, &taker);
-	r = load(m, err);
+	console_add_taker(&m->console, &taker, !o->virtio_input);
+	r = devices_init(&m->devices, &m->vm, o, &m->console, &m->worker, worker_broken, m, err);
+	if (r == 0)
+		r = load(m, err);
 	if (r == 0)
 		r = add_main_sources(m, err);
 	if (r == 0 && o->sync)
@@ -251,6 +268,8 @@ static int start(struct machine *m, struct cos_err *err)
 	if (r == 0)
 		r = worker_start(&m->worker, &m->confine.filter[CONFINE_DEVICE], err);
 	if (r == 0)
+		r = devices_start(&m->devices, &m->confine.filter[CONFINE_DEVICE], err);
+	if (r == 0)
 		r = vcpus_start(&m->vm, &m->confine.filter[CONFINE_VCPU], err);
 	if (r < 0)
 		return r;
@@ -266,6 +285,8 @@ static void take_down(struct machine *m)
 	uint64_t deadline = clock_usec() + DOWN_USEC;
 	int r = vcpus_stop(&m->vm, deadline);
 
+	if (r == 0)
+		r = devices_stop(&m->devices, deadline);
 	if (r == 0)
 		r = worker_stop(&m->worker, deadline);
 	if (r == 0) {
@@ -298,6 +319,7 @@ int machine_run(struct machine *m, struct cos_err *err)
 void machine_done(struct machine *m)
 {
 	control_done(&m->control);
+	devices_done(&m->devices);
 	board_done(&m->board);
 	console_done(&m->console);
 	worker_done(&m->worker);

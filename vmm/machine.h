@@ -6,6 +6,7 @@
 #include "vmm/confine.h"
 #include "vmm/console.h"
 #include "vmm/control.h"
+#include "vmm/devices.h"
 #include "vmm/option.h"
 #include "vmm/vm.h"
 #include "vmm/worker.h"
@@ -17,6 +18,7 @@ struct machine {
 	struct worker worker; /* console and what needs no thread of its own */
 	struct console console;
 	struct board board;
+	struct devices devices;
 	struct confine confine;
 	struct control control;
 	struct loop_source ended, signals;
@@ -34,6 +36,8 @@ int machine_init(struct machine *m, const struct options *o, struct cos_err *err
 int machine_run(struct machine *m, struct cos_err *err);
 void machine_done(struct machine *m);
 
+/* Asks the guest to lend BYTES of its memory. COS_E_UNSUPPORTED: it has no balloon. */
+int machine_balloon(struct machine *m, uint64_t bytes, struct cos_err *err);
 /* Asks the guest to end itself within GRACE_USEC. */
 void machine_stop(struct machine *m, uint64_t grace_usec);
 

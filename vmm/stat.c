@@ -56,6 +56,49 @@ static json_t *console_of(struct machine *m)
 	return o;
 }
 
+static json_t *device_of(struct vdev *d)
+{
+	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o}", "name", d->name, "kicks",
+			      number(atomic_load(&d->kicks)), "interrupts",
+			      number(atomic_load(&d->interrupts)), "requests",
+			      number(atomic_load(&d->requests)), "breaks",
+			      number(atomic_load(&d->breaks)));
+
+	for (unsigned i = 0; i < VIRTIO_COUNTERS && d->kind->counters[i]; i++)
+		json_object_set_new(o, d->kind->counters[i], number(atomic_load(&d->count[i])));
+	return o;
+}
+
+static json_t *devices_of(struct machine *m)
+{
+	json_t *a = json_array();
+
+	for (unsigned i = 0; i < m->devices.n; i++)
+		json_array_append_new(a, device_of(m->devices.at[i]));
+	return a;
+}
+
+/* Asks for new statistics too: the next reader gets them. */
+static json_t *balloon_of(struct machine *m)
+{
+	struct vballoon *v = &m->devices.balloon;
+	uint64_t now = clock_usec(), came = atomic_load(&v->stats_usec);
+	uint64_t target = atomic_load(&v->target), actual = atomic_load(&v->actual);
+	json_t *o = json_pack("{s:o, s:o}", "target_bytes", number(target * MEM_PAGE),
+			      "actual_bytes", number(actual * MEM_PAGE));
+
+	if (target != actual)
+		json_object_set_new(o, "pending_usec", number(now - atomic_load(&v->target_usec)));
+	if (came) {
+		json_object_set_new(o, "stats_age_usec", number(now - came));
+		for (unsigned i = 0; i < VBALLOON_STATS; i++)
+			json_object_set_new(o, vballoon_stat_names[i],
+					    number(atomic_load(&v->stat[i])));
+	}
+	vballoon_ask(v);
+	return o;
+}
+
 json_t *machine_stats(struct machine *m)
 {
 	uint64_t cpu = 0, steal = 0, stray = 0, emulated = 0;
@@ -73,10 +116,15 @@ json_t *machine_stats(struct machine *m)
 		      atomic_load(&m->vm.stopping) ? "stopping" : "running", "uptime_usec",
 		      number(clock_usec() - m->started_usec), "memory_bytes",
 		      number(m->vm.mem.size), "vcpu_usec", number(cpu), "vmm_usec",
-		      number(thread_own_usec() + thread_cpu_usec(&m->worker.thread)), "steal_usec",
-		      number(steal), "stray", number(stray), "emulated", number(emulated));
+		      number(thread_own_usec() + thread_cpu_usec(&m->worker.thread) +
+			     devices_cpu_usec(&m->devices)),
+		      "steal_usec", number(steal), "stray", number(stray), "emulated",
+		      number(emulated));
 	json_object_set_new(o, "exits", exits_of(m));
 	json_object_set_new(o, "vcpus", vcpus_of(m));
 	json_object_set_new(o, "console", console_of(m));
+	json_object_set_new(o, "devices", devices_of(m));
+	if (m->devices.has_balloon)
+		json_object_set_new(o, "balloon", balloon_of(m));
 	return o;
 }

@@ -45,6 +45,8 @@ static void worker_main(void *arg)
 
 	if (loop_run(&w->loop) < 0)
 		w->broken(w->arg);
+	if (w->last)
+		w->last(w->last_arg);
 }
 
 static void worker_failed(void *arg)

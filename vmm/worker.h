@@ -11,6 +11,8 @@ struct worker {
 	struct loop_source stop;
 	void (*broken)(void *arg); /* the thread could not be confined, or its loop failed */
 	void *arg;
+	void (*last)(void *arg); /* called by the thread when its loop has ended; may be NULL */
+	void *last_arg;
 };
 
 /* NAME (at most 15 bytes) is the thread's. */

@@ -295,5 +295,6 @@ void guest_main(const uint8_t *params, const uint32_t *pvh)
 		if (is_test(tests[i].name))
 			tests[i].fn();
 	}
+	virtio_test();
 	finish(0);
 }
