@@ -201,7 +201,7 @@ int machine_init(struct machine *m, const struct options *o, struct cos_err *err
 			       .sync = -1,
 			       .loop.epfd = -1,
 			       .signals.fd = -1,
-			       .vm = { .kvm = -1, .fd = -1, .stats = -1, .ended = -1 } };
+			       .vm = { .kvm = -1, .fd = -1, .ended = -1 } };
 	tzset(); /* gmtime_r() would read a file at its first call, which threads may not */
 	r = loop_init(&m->loop);
 	if (r < 0)

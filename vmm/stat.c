@@ -30,6 +30,21 @@ static json_t *exits_of(const struct machine *m)
 	return o;
 }
 
+/* KVM's own counters; those that this kernel has. */
+static json_t *kvm_of(const struct machine *m)
+{
+	uint64_t sum[KVMSTAT_N] = { 0 };
+	json_t *o = json_object();
+
+	for (unsigned i = 0; i < m->vm.n_vcpus; i++)
+		kvmstat_add(&m->vm.kvmstat, m->vm.vcpus[i].stats, sum);
+	for (unsigned k = 0; k < KVMSTAT_N; k++) {
+		if (m->vm.kvmstat.at[k])
+			json_object_set_new(o, kvmstat_names[k], number(sum[k]));
+	}
+	return o;
+}
+
 static json_t *vcpus_of(const struct machine *m)
 {
 	json_t *a = json_array();
@@ -121,6 +136,7 @@ json_t *machine_stats(struct machine *m)
 		      "steal_usec", number(steal), "stray", number(stray), "emulated",
 		      number(emulated));
 	json_object_set_new(o, "exits", exits_of(m));
+	json_object_set_new(o, "kvm", kvm_of(m));
 	json_object_set_new(o, "vcpus", vcpus_of(m));
 	json_object_set_new(o, "console", console_of(m));
 	json_object_set_new(o, "devices", devices_of(m));

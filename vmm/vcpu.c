@@ -240,7 +240,7 @@ static int make_one(struct vm *vm, unsigned i, struct kvm_cpuid2 *cpuid, unsigne
 	struct vcpu *c = &vm->vcpus[i];
 	void *p;
 
-	*c = (struct vcpu){ .vm = vm, .index = i, .fd = -1 };
+	*c = (struct vcpu){ .vm = vm, .index = i, .fd = -1, .stats = -1 };
 	vm->n_vcpus = i + 1;
 	c->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)i);
 	if (c->fd < 0)
@@ -249,6 +249,9 @@ static int make_one(struct vm *vm, unsigned i, struct kvm_cpuid2 *cpuid, unsigne
 	if (p == MAP_FAILED)
 		return cos_fail(err, COS_E_KERNEL, errno, "map vCPU %u", i);
 	c->run = p;
+	c->stats = ioctl(c->fd, KVM_GET_STATS_FD, NULL);
+	if (i == 0 && c->stats >= 0 && kvmstat_open(c->stats, &vm->kvmstat) < 0)
+		close_p(&c->stats);
 	return cpuid_set(c->fd, cpuid, i, n, err);
 }
 
@@ -342,6 +345,7 @@ void vcpus_free(struct vm *vm)
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		if (vm->vcpus[i].run)
 			munmap(vm->vcpus[i].run, vm->run_size);
+		close_p(&vm->vcpus[i].stats);
 		close_p(&vm->vcpus[i].fd);
 	}
 	free(vm->vcpus);

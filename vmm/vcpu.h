@@ -29,6 +29,7 @@ struct vcpu {
 	struct vm *vm;
 	unsigned index;
 	int fd;
+	int stats; /* KVM's counters, -1: it has none */
 	struct kvm_run *run;
 	struct thread thread;
 	_Atomic unsigned halt;                /* enum vcpu_halt */

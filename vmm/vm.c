@@ -104,7 +104,7 @@ int vm_init(struct vm *vm, int kvm, uint64_t memory, bool mergeable, struct cos_
 {
 	int r;
 
-	*vm = (struct vm){ .kvm = kvm, .fd = -1, .stats = -1, .ended = -1 };
+	*vm = (struct vm){ .kvm = kvm, .fd = -1, .ended = -1 };
 	r = check_kvm(kvm, err);
 	if (r < 0)
 		return r;
@@ -124,15 +124,11 @@ int vm_init(struct vm *vm, int kvm, uint64_t memory, bool mergeable, struct cos_
 		r = make_memory(vm, memory, mergeable, err);
 	if (r == 0)
 		r = msr_filter(vm, err);
-	if (r < 0)
-		return r;
-	vm->stats = ioctl(vm->fd, KVM_GET_STATS_FD, NULL);
-	return 0;
+	return r;
 }
 
 void vm_done(struct vm *vm)
 {
-	close_p(&vm->stats);
 	close_p(&vm->ended);
 	close_p(&vm->fd);
 	close_p(&vm->kvm);

@@ -12,6 +12,7 @@
 
 #include "lib/base/err.h"
 #include "vmm/end.def"
+#include "vmm/kvmstat.h"
 #include "vmm/mem.h"
 #include "vmm/trap.h"
 
@@ -38,12 +39,12 @@ struct vcpu;
 
 struct vm {
 	int kvm, fd; /* /dev/kvm, the machine */
-	int stats;   /* KVM's binary statistics of the machine, -1: it has none */
 	size_t run_size;
 	struct mem mem;
 	struct traps ports, mmio;
 	struct vcpu *vcpus;
 	unsigned n_vcpus;
+	struct kvmstat kvmstat;
 	int ended;                  /* eventfd: readable once END is set */
 	_Atomic unsigned end;       /* enum vm_end */
 	_Atomic uint32_t end_value; /* of VM_END_EXIT */

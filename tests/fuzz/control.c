@@ -16,7 +16,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!m.o) {
 		m.o = &o;
 		m.vm.ended = -1;
-		m.vm.stats = -1;
 		m.worker.thread.sched = -1;
 		check(mem_init(&m.vm.mem, MEM_MIN, false, &err) == 0);
 		check(vballoon_init(&m.devices.balloon, &m.vm.mem) == 0);

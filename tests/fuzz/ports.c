@@ -23,7 +23,7 @@ static void setup(void)
 {
 	struct cos_err err;
 
-	vm = (struct vm){ .kvm = -1, .fd = -1, .stats = -1, .ended = -1 };
+	vm = (struct vm){ .kvm = -1, .fd = -1, .ended = -1 };
 	if (!console.loop) {
 		check(worker_init(&worker, "fuzz", broken, NULL, &err) == 0);
 		check(console_init(&console, -1, open("/dev/null", O_RDWR | O_CLOEXEC), &worker,

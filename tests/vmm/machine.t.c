@@ -179,6 +179,7 @@ static void the_control_socket_is_strict(void)
 		   run_stat(&r, "vcpus/2/cpu_usec") == -1,
 	   "stats has exits and each vCPU");
 	the_guests_time_is_not_the_vmms();
+	ok(run_stat(&r, "kvm/exits") != 0, "KVM's own counters, where it has them");
 	ok(run_stat(&r, "memory_bytes") == 128 << 20, "and the memory");
 	memset(line, ' ', sizeof(line) - 1);
 	ok(!run_ask(&r, line, buf, sizeof(buf)), "a line without end ends the connection");
