@@ -227,17 +227,28 @@ static void test_initrd(const uint8_t *params)
 		outb(COM1, *(uint8_t *)(uint64_t)(at + i));
 }
 
-/* Reads a port, or an address where nobody is, N times. */
+static uint64_t cycles(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+/* Cycles that N reads of a port take, or of an address; ROUNDS times. */
 static void test_exits(void)
 {
 	uint64_t n = number_of("n", 1000), at = number_of("mmio", 0);
 
-	put_text("go\n");
-	for (; n > 0 && !at; n--)
-		inb(0x80);
-	for (; n > 0; n--)
-		mmio_read(at);
-	put_text("done\n");
+	for (uint64_t rounds = number_of("rounds", 1); rounds > 0; rounds--) {
+		uint64_t start = cycles(), i;
+
+		for (i = n; i > 0 && !at; i--)
+			inb(0x80);
+		for (; i > 0; i--)
+			mmio_read(at);
+		say("cycles", cycles() - start);
+	}
 }
 
 static void test_garbage(void)

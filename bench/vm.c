@@ -1,0 +1,321 @@
+/* bench/vm.c - what cos-vmm costs beside a bare loop around KVM_RUN, in one run
+ *
+ * Both run the mini guest of tests/vmm. Cost of an exit is what the guest itself counts; the rounds
+ * of the two take turns. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/kvm.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/bench.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "vmm/boot.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+#define TEXT      65536
+#define EXIT_PORT 0xf4
+#define SERIAL    0x3f8
+/* a register of the third device, the random numbers' version: a table, a lock and a switch */
+#define REGISTER "3489669124"
+
+struct place {
+	char vmm[512], guest[512];
+};
+
+static unsigned rounds = 30;
+
+/* ---- the bare loop: one vCPU, one memory slot, no thread, no device ---- */
+
+static void put(char *text, size_t *used, const struct kvm_run *run)
+{
+	const char *data = (const char *)run + run->io.data_offset;
+
+	for (uint32_t i = 0; i < run->io.count * run->io.size && *used < TEXT - 1; i++)
+		text[(*used)++] = data[i];
+}
+
+/* Runs until the guest ends, or with FIRST until it writes to the serial port. */
+static int bare_loop(struct vm *vm, bool first, char *text)
+{
+	struct kvm_run *run = vm->vcpus[0].run;
+	size_t used = 0;
+
+	for (;;) {
+		if (ioctl(vm->vcpus[0].fd, KVM_RUN, 0) < 0)
+			return -errno;
+		if (run->exit_reason == KVM_EXIT_MMIO)
+			continue;
+		if (run->exit_reason != KVM_EXIT_IO)
+			return -EPROTO;
+		if (run->io.port == EXIT_PORT)
+			break;
+		if (run->io.port == SERIAL && run->io.direction == KVM_EXIT_IO_OUT)
+			put(text, &used, run);
+		if (first && used > 0)
+			break;
+	}
+	text[used] = '\0';
+	return 0;
+}
+
+/* *RET_NSEC is when the guest had ended, or said something: before all is taken down. */
+static int bare(const struct place *p, const char *cmdline, bool first, char *text,
+		uint64_t *ret_nsec)
+{
+	auto_close int kernel = open(p->guest, O_RDONLY | O_CLOEXEC);
+	struct boot_args a = { .kernel = kernel, .initrd = -1, .cmdline = cmdline, .n_vcpus = 1 };
+	struct cos_err err = { 0 };
+	struct boot b;
+	struct vm vm;
+	int r = vm_init(&vm, open("/dev/kvm", O_RDWR | O_CLOEXEC), 128ULL << 20, false, &err);
+
+	if (r == 0)
+		r = vcpus_make(&vm, 1, &err);
+	if (r == 0)
+		r = boot_load(&vm.mem, &a, &b, &err);
+	if (r == 0)
+		r = boot_regs(vm.vcpus[0].fd, &vm.mem, &b, &err);
+	if (r == 0)
+		r = bare_loop(&vm, first, text);
+	else
+		fprintf(stderr, "vm: bare: %s\n", err.why);
+	*ret_nsec = bench_nsec();
+	vcpus_free(&vm);
+	vm_done(&vm);
+	return r;
+}
+
+/* ---- cos-vmm ---- */
+
+static pid_t spawn(const struct place *p, const char *cmdline, int *ret_console)
+{
+	char fd[16];
+	int sv[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sv) < 0)
+		return -1;
+	str_fmt(fd, sizeof(fd), "fd:%d", sv[1]);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(sv[0]);
+		if (!freopen("/dev/null", "we", stderr))
+			_exit(1);
+		execl(p->vmm, p->vmm, "--kernel", p->guest, "--cmdline", cmdline, "--console", fd,
+		      NULL);
+		_exit(127);
+	}
+	close(sv[1]);
+	*ret_console = sv[0];
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static int ours(const struct place *p, const char *cmdline, char *text)
+{
+	auto_close int console = -1;
+	pid_t pid = spawn(p, cmdline, &console);
+	size_t used = 0;
+	ssize_t n;
+
+	if (pid < 0)
+		return -errno;
+	while (used < TEXT - 1 && (n = read(console, text + used, TEXT - 1 - used)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	end(pid);
+	return 0;
+}
+
+/* ---- rows ---- */
+
+static void row(const char *what, const char *who, struct samples *s, struct samples *floor,
+		double scale)
+{
+	double p50 = (double)samples_at(s, 50) / scale, low = (double)samples_at(floor, 50) / scale;
+
+	printf("%s\t%s\t%u\t%.2f\t%.2f\t%.3f\n", what, who, s->n, p50,
+	       (double)samples_at(s, 90) / scale, low > 0 ? p50 / low : 0.0);
+}
+
+/* The guest's own counts. */
+static void take_cycles(const char *text, struct samples *s)
+{
+	for (const char *p = text; (p = strstr(p, "cycles ")); p++)
+		samples_add(s, strtoull(p + 7, NULL, 10));
+}
+
+static int exits(const struct place *p, const char *what, const char *cmdline)
+{
+	struct samples a = { 0 }, b = { 0 };
+	static char text[TEXT];
+	uint64_t t1;
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < rounds && !bench_stopped(); i++) {
+		r = bare(p, cmdline, false, text, &t1);
+		take_cycles(text, &a);
+		if (r == 0)
+			r = ours(p, cmdline, text);
+		take_cycles(text, &b);
+	}
+	/* 2000 reads a sample */
+	row(what, "bare", &a, &a, 2000);
+	row(what, "cos-vmm", &b, &a, 2000);
+	samples_free(&a);
+	samples_free(&b);
+	return r;
+}
+
+static int first(const struct place *p)
+{
+	struct samples a = { 0 }, b = { 0 };
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < rounds && !bench_stopped(); i++) {
+		auto_close int console = -1;
+		uint64_t t0 = bench_nsec(), t1;
+		static char text[TEXT];
+		pid_t pid;
+		char c;
+
+		r = bare(p, "test=hello", true, text, &t1);
+		samples_add(&a, t1 - t0);
+		t0 = bench_nsec();
+		pid = spawn(p, "test=hello", &console);
+		if (pid < 0 || read(console, &c, 1) != 1)
+			r = -EIO;
+		samples_add(&b, bench_nsec() - t0);
+		if (pid > 0)
+			end(pid);
+	}
+	row("create_to_first_output_ms", "bare", &a, &a, 1e6);
+	row("create_to_first_output_ms", "cos-vmm", &b, &a, 1e6);
+	samples_free(&a);
+	samples_free(&b);
+	return r;
+}
+
+/* ---- memory ---- */
+
+/* Kilobytes of KEY in a mapping's lines. */
+static bool field(const char *line, const char *key, uint64_t *ret)
+{
+	size_t n = strlen(key);
+
+	if (strncmp(line, key, n) != 0)
+		return false;
+	*ret = strtoull(line + n, NULL, 10);
+	return true;
+}
+
+/* Resident memory of PID without the guest's, which is the mapping of GUEST_KB; and of that what no
+ * other process has. */
+static int overhead_of(pid_t pid, uint64_t guest_kb, uint64_t *ret_rss, uint64_t *ret_own)
+{
+	uint64_t size = 0, rss = 0, v, own = 0;
+	char path[40], line[512];
+	FILE *f;
+
+	str_fmt(path, sizeof(path), "/proc/%d/smaps", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (fgets(line, sizeof(line), f)) {
+		field(line, "Size:", &size);
+		if (size == guest_kb)
+			continue;
+		if (field(line, "Rss:", &v))
+			rss += v;
+		if (field(line, "Private_Clean:", &v) || field(line, "Private_Dirty:", &v))
+			own += v;
+	}
+	fclose(f);
+	*ret_rss = rss;
+	*ret_own = own;
+	return 0;
+}
+
+static int memory(const struct place *p)
+{
+	auto_close int console = -1;
+	uint64_t rss = 0, own = 0;
+	pid_t pid = spawn(p, "test=spin", &console);
+	char c;
+	int r;
+
+	if (pid < 0 || read(console, &c, 1) != 1)
+		return -EIO;
+	r = overhead_of(pid, 128 << 10, &rss, &own);
+	end(pid);
+	printf("overhead_rss_mib\tcos-vmm\t1\t%.2f\t\t\n", (double)rss / 1024);
+	printf("overhead_private_mib\tcos-vmm\t1\t%.2f\t\t\n", (double)own / 1024);
+	return r;
+}
+
+static int find(struct place *p)
+{
+	char self[400], *slash;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n < 0)
+		return -errno;
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	if (slash)
+		*slash = '\0';
+	str_fmt(p->vmm, sizeof(p->vmm), "%s/../vmm/cos-vmm", self);
+	str_fmt(p->guest, sizeof(p->guest), "%s/../tests/vmm/guest", self);
+	return access(p->vmm, X_OK) < 0 || access(p->guest, R_OK) < 0 ? -errno : 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = { { "rounds", required_argument, NULL, 'r' },
+					       { NULL, 0, NULL, 0 } };
+	struct place p;
+	int r, c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		uint64_t n;
+
+		if (c != 'r' || str_to_u64(optarg, &n) < 0 || n < 1 || n > 100000) {
+			fprintf(stderr, "usage: %s [--rounds N]\n", argv[0]);
+			return 2;
+		}
+		rounds = (unsigned)n;
+	}
+	r = find(&p);
+	if (r == 0) {
+		printf("what\twho\tn\tp50\tp90\tvs_bare\n");
+		r = exits(&p, "pio_exit_cycles", "test=exits n=2000");
+	}
+	if (r == 0)
+		r = exits(&p, "mmio_exit_cycles", "test=exits n=2000 mmio=" REGISTER);
+	if (r == 0)
+		r = first(&p);
+	if (r == 0)
+		r = memory(&p);
+	if (r < 0)
+		fprintf(stderr, "vm: %s\n", strerror(-r));
+	return r < 0;
+}
