@@ -23,6 +23,7 @@
 #include "lib/model/spec.h"
 #include "lib/model/state.h"
 #include "lib/wire/methods.def"
+#include "man/mangen.h"
 
 #define FORMATTED_MAX 64
 
@@ -449,6 +450,7 @@ static const struct {
 	{ "methods", print_methods, false },
 	{ "features", print_features, false },
 	{ "members", print_members, true },
+	{ "vmm", print_vmm, true },
 };
 
 /* LINE is "@@WORD" or "@@WORD ARGUMENT" without its newline. */

@@ -45,7 +45,7 @@ bold() { # PAGE: what is bold in it
 section() { # PAGE TITLE: the plain lines of a section
 	plain "$1" | awk -v t=".SH $2" '/^\.SH /{ on = ($0 == t); next } on'
 }
-for p in cosctl.1 cos-guest.5 cos-limits.5 cos-profile.5 cosd.json.5 cos-api.7 cos-network.7 cosd.8 cow-fs.8; do
+for p in cosctl.1 cos-guest.5 cos-limits.5 cos-profile.5 cosd.json.5 cos-api.7 cos-network.7 cosd.8 cos-vmm.8 cow-fs.8; do
 	bold "$p" >"$M/bold.$p"
 	if command -v man >/dev/null; then
 		LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$MAN/$p" \
@@ -137,6 +137,9 @@ options_of() { # PROGRAM: options of its usage
 }
 options_of "$COSD" >"$M/help"
 grep '^--[a-z]' "$M/bold.cosd.8" >"$M/page"
+options_of "$TOP_BUILDDIR/vmm/cos-vmm" >"$M/help.vmm"
+grep '^--[a-z]' "$M/bold.cos-vmm.8" >"$M/page.vmm"
+same "cos-vmm(8) has the options of cos-vmm --help" "$M/help.vmm" "$M/page.vmm"
 same "cosd(8) has the options of cosd --help" "$M/help" "$M/page"
 options_of "$COW_FS" >"$M/help"
 grep '^--[a-z]' "$M/bold.cow-fs.8" >"$M/page"
