@@ -203,7 +203,7 @@ static void test_blk(void)
 	uint64_t capacity;
 
 	start(at, 0, 1);
-	memcpy(&capacity, (void *)(at + CONFIG), 8);
+	memcpy(&capacity, at_address(at + CONFIG), 8);
 	say("sectors", capacity);
 	need(blk(at, 0, sector, pages[0], 4096, true) == 0, "read");
 	put_text("was ");
@@ -234,7 +234,7 @@ static void test_blkbad(void)
 	uint64_t at = find(ID_BLK, 0), capacity;
 
 	start(at, 0, 1);
-	memcpy(&capacity, (void *)(at + CONFIG), 8);
+	memcpy(&capacity, at_address(at + CONFIG), 8);
 	say("beyond", blk(at, 0, capacity, pages[0], 512, true));
 	say("across", blk(at, 0, capacity - 1, pages[0], 1024, true));
 	say("wraps", blk(at, 1, ~0UL, pages[0], 512, false));
@@ -305,11 +305,11 @@ static void test_balloon(void)
 	stats[1] = (struct stat){ 6, 6666 };
 	part(&queues[2], stats, sizeof(stats), false);
 	post(at, 2);
-	memset((void *)0x2000000UL, 'r', 1 << 20);
-	part(&queues[3], (void *)0x2000000UL, 1 << 20, true);
+	memset(at_address(0x2000000UL), 'r', 1 << 20);
+	part(&queues[3], at_address(0x2000000UL), 1 << 20, true);
 	post(at, 3);
 	wait_used(3);
-	say("reported", *(volatile uint8_t *)0x2000000UL);
+	say("reported", *(volatile uint8_t *)at_address(0x2000000UL));
 	if (number_of("deaf", 0)) {
 		put_text("deaf\n");
 		for (;;)
@@ -334,8 +334,6 @@ static void test_balloon(void)
 			part(&queues[1], pfn, sizeof(pfn), false);
 			post(at, 1);
 			wait_used(1);
-			actual = 0;
-			target = 1;
 			mmio_write(at + CONFIG + 4, 0);
 			break;
 		}
@@ -356,7 +354,7 @@ static void test_net(void)
 	memset(pages[1], 0, 12);
 	memset(pages[1] + 12, 0xff, 6);
 	for (unsigned i = 0; i < 6; i++)
-		pages[1][18 + i] = *(volatile uint8_t *)(at + CONFIG + i);
+		pages[1][18 + i] = *(volatile uint8_t *)at_address(at + CONFIG + i);
 	pages[1][24] = 0x88;
 	pages[1][25] = 0xb5; /* for experiments */
 	memcpy(pages[1] + 26, "from the guest", 14);

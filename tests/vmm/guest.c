@@ -111,7 +111,7 @@ static void test_smp(void)
 {
 	uint32_t want = (uint32_t)number_of("cpus", 1) - 1;
 
-	memcpy((void *)AP_START, ap_start, (size_t)(ap_end - ap_start));
+	memcpy(at_address(AP_START), ap_start, (size_t)(ap_end - ap_start));
 	mmio_write(APIC + 0xf0, 0x1ff);
 	mmio_write(APIC + 0x300, 0x000c4500); /* INIT to all others */
 	mmio_write(APIC + 0x300, 0x000c4600 | AP_START >> 12);
@@ -196,7 +196,7 @@ static void test_emul(void)
 /* An instruction that no table has, where memory is not: KVM cannot fetch it. */
 static void test_wild(void)
 {
-	((void (*)(void))0xe0000000UL)();
+	((void (*)(void))at_address(0xe0000000UL))();
 }
 
 /* What the machine says it has: ranges of memory, MP table. */
@@ -213,7 +213,7 @@ static void test_memory(const uint8_t *params)
 			sum += size;
 	}
 	say("usable", sum);
-	say("mp", memcmp((void *)0xf0000, "_MP_", 4) == 0);
+	say("mp", memcmp(at_address(0xf0000), "_MP_", 4) == 0);
 }
 
 static void test_initrd(const uint8_t *params)
@@ -224,7 +224,7 @@ static void test_initrd(const uint8_t *params)
 	memcpy(&size, params + 0x21c, 4);
 	say("initrd", size);
 	for (uint32_t i = 0; i < size && i < 16; i++)
-		outb(COM1, *(uint8_t *)(uint64_t)(at + i));
+		outb(COM1, *(uint8_t *)at_address(at + i));
 }
 
 static uint64_t cycles(void)
@@ -295,7 +295,7 @@ void guest_main(const uint8_t *params, const uint32_t *pvh)
 		at = pvh[6]; /* the low half of cmdline_paddr */
 	else
 		memcpy(&at, params + 0x228, 4);
-	cmdline = (const char *)(uint64_t)at;
+	cmdline = at_address(at);
 	if (pvh)
 		put_text(pvh[0] == 0x336ec578 ? "pvh\n" : "no magic\n");
 	if (params && is_test("memory"))

@@ -34,12 +34,18 @@ static inline void outl(uint16_t port, uint32_t v)
 
 static inline uint32_t mmio_read(uint64_t at)
 {
-	return *(volatile uint32_t *)at;
+	return *(volatile uint32_t *)at; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 static inline void mmio_write(uint64_t at, uint32_t v)
 {
-	*(volatile uint32_t *)at = v;
+	*(volatile uint32_t *)at = v; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/* An address of this machine as a pointer. */
+static inline void *at_address(uint64_t at)
+{
+	return (void *)at; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 void put_text(const char *s);
