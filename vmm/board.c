@@ -11,6 +11,11 @@ static void reset(void *arg)
 	vm_end(arg, VM_END_RESET, 0);
 }
 
+static void turn_off(void *arg)
+{
+	vm_end(arg, VM_END_OFF, 0);
+}
+
 static uint8_t bcd(int v)
 {
 	return (uint8_t)(v / 10 << 4 | v % 10);
@@ -113,6 +118,7 @@ static const struct {
 	{ 0x70, 2, "rtc", rtc_io, 0 },
 	{ 0x80, 1, "post", post_io, 0 },
 	{ 0xf4, 1, "exit", exit_io, 0 },
+	{ ACPI_PM1, 6, "acpi", acpi_pm_io, offsetof(struct board, pm) },
 	{ SERIAL_PORT, 8, "serial", serial_io, offsetof(struct board, serial) },
 	{ 0xcf8, 8, "pci", pci_io, 0 },
 };
@@ -135,6 +141,7 @@ int board_init_bare(struct board *b, struct vm *vm, struct console *console)
 	*b = (struct board){ .vm = vm, .lock = PTHREAD_MUTEX_INITIALIZER };
 	serial_init(&b->serial, console, -1);
 	i8042_init(&b->keyboard, -1, reset, vm);
+	acpi_pm_init(&b->pm, -1, turn_off, vm);
 	return add_ports(b);
 }
 
@@ -147,7 +154,15 @@ int board_init(struct board *b, struct vm *vm, struct console *console, struct c
 	r = b->serial.irq = vm_irq(vm, SERIAL_IRQ, err);
 	if (r >= 0)
 		r = b->keyboard.irq = vm_irq(vm, I8042_IRQ, err);
+	if (r >= 0)
+		r = b->pm.irq = vm_irq(vm, ACPI_IRQ, err);
 	return r < 0 ? r : 0;
+}
+
+void board_press(struct board *b)
+{
+	if (!acpi_pm_press(&b->pm))
+		i8042_press(&b->keyboard);
 }
 
 void board_done(struct board *b)
@@ -156,4 +171,5 @@ void board_done(struct board *b)
 		return;
 	serial_done(&b->serial);
 	i8042_done(&b->keyboard);
+	acpi_pm_done(&b->pm);
 }

@@ -130,7 +130,7 @@ static unsigned memory_map(const struct mem *m, struct boot_e820_entry map[8])
 }
 
 static void write_params(const struct mem *m, const struct setup_header *hdr,
-			 const struct initrd *rd)
+			 const struct initrd *rd, uint64_t rsdp)
 {
 	struct boot_params *bp = mem_at(m, BOOT_PARAMS, sizeof(*bp));
 
@@ -140,10 +140,11 @@ static void write_params(const struct mem *m, const struct setup_header *hdr,
 	bp->hdr.cmd_line_ptr = BOOT_CMDLINE;
 	bp->hdr.ramdisk_image = (uint32_t)rd->at;
 	bp->hdr.ramdisk_size = (uint32_t)rd->size;
+	bp->acpi_rsdp_addr = rsdp;
 	bp->e820_entries = (uint8_t)memory_map(m, bp->e820_table);
 }
 
-static void write_pvh(const struct mem *m, const struct initrd *rd)
+static void write_pvh(const struct mem *m, const struct initrd *rd, uint64_t rsdp)
 {
 	struct pvh_page *pg = mem_at(m, BOOT_PVH_AT, sizeof(*pg));
 	struct boot_e820_entry map[8];
@@ -155,6 +156,7 @@ static void write_pvh(const struct mem *m, const struct initrd *rd)
 			.n_modules = rd->size > 0,
 			.modules = BOOT_PVH_AT + offsetof(struct pvh_page, module),
 			.cmdline = BOOT_CMDLINE,
+			.rsdp = rsdp,
 			.map = BOOT_PVH_AT + offsetof(struct pvh_page, map),
 			.n_map = memory_map(m, map),
 		},
@@ -210,9 +212,9 @@ int boot_load(const struct mem *m, const struct boot_args *a, struct boot *ret, 
 	memcpy(mem_at(m, BOOT_CMDLINE, len + 1), a->cmdline, len + 1);
 	mptable_write(m, a->n_vcpus);
 	if (b.kind == BOOT_PVH)
-		write_pvh(m, &rd);
+		write_pvh(m, &rd, a->rsdp);
 	else
-		write_params(m, &hdr, &rd);
+		write_params(m, &hdr, &rd, a->rsdp);
 	*ret = b;
 	return 0;
 }

@@ -23,6 +23,7 @@ struct boot_args {
 	int kernel, initrd; /* borrowed; INITRD -1: none */
 	const char *cmdline;
 	unsigned n_vcpus;
+	uint64_t rsdp; /* where ACPI's tables are, 0: there are none */
 };
 
 struct boot {

@@ -12,7 +12,7 @@
 #include "vmm/vm.h"
 
 /* Pins that nothing else on the board has. */
-static const uint8_t pins[] = { 5, 6, 7, 9, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23 };
+static const uint8_t pins[] = { 5, 6, 7, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23 };
 
 static_assert(ARRAY_SIZE(pins) >= DEVICES_MAX, "a pin for each device");
 
@@ -189,6 +189,13 @@ int devices_cmdline(const struct devices *d, const char *cmdline, char *to, size
 		used += strlen(to + used);
 	}
 	return 0;
+}
+
+unsigned devices_list(const struct devices *d, struct acpi_device *to)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		to[i] = (struct acpi_device){ DEVICES_BASE + i * VIRTIO_PAGE, pins[i] };
+	return d->n;
 }
 
 uint64_t devices_cpu_usec(const struct devices *d)

@@ -1,6 +1,7 @@
 /* vmm/devices.h - the virtio devices of a machine: where each is, its pin, its thread */
 #pragma once
 
+#include "vmm/acpi.h"
 #include "vmm/option.h"
 #include "vmm/vballoon.h"
 #include "vmm/vblk.h"
@@ -40,5 +41,7 @@ void devices_done(struct devices *d);
 
 /* CMDLINE and a word for each device, as Linux' virtio_mmio driver wants them. -E2BIG. */
 int devices_cmdline(const struct devices *d, const char *cmdline, char *to, size_t size);
+/* The same for acpi_write(): their number, and each in TO, which has room for DEVICES_MAX. */
+unsigned devices_list(const struct devices *d, struct acpi_device *to);
 /* CPU time of the threads of their own. */
 uint64_t devices_cpu_usec(const struct devices *d);

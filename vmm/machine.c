@@ -12,6 +12,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
@@ -46,7 +47,7 @@ static void on_grace(struct loop_timer *t)
 void machine_stop(struct machine *m, uint64_t grace_usec)
 {
 	atomic_store(&m->vm.stopping, true);
-	i8042_press(&m->board.keyboard);
+	board_press(&m->board);
 	loop_timer_set(&m->loop, &m->grace, grace_usec);
 }
 
@@ -143,6 +144,27 @@ static int open_console(struct machine *m, struct cos_err *err)
 	return console_init(&m->console, in, out, &m->worker, err);
 }
 
+/* By ACPI, or by words behind the command line. */
+static int tell_devices(struct machine *m, char cmdline[BOOT_CMDLINE_MAX + 1], struct boot_args *a,
+			struct cos_err *err)
+{
+	struct acpi_device list[DEVICES_MAX];
+	bool fits;
+
+	if (m->o->acpi) {
+		acpi_write(&m->vm.mem, m->vm.n_vcpus, list, devices_list(&m->devices, list));
+		a->rsdp = ACPI_RSDP;
+		fits = str_fmt(cmdline, BOOT_CMDLINE_MAX + 1, "%s", m->o->cmdline);
+	} else {
+		fits = devices_cmdline(&m->devices, m->o->cmdline, cmdline, BOOT_CMDLINE_MAX + 1) ==
+		       0;
+	}
+	return fits ? 0
+		    : cos_fail(err, COS_E_INVALID, E2BIG,
+			       "the command line has more than %d bytes with its devices",
+			       BOOT_CMDLINE_MAX);
+}
+
 static int load(struct machine *m, struct cos_err *err)
 {
 	auto_close int kernel = source_open(m->o->kernel, O_RDONLY, "kernel", err);
@@ -163,10 +185,9 @@ static int load(struct machine *m, struct cos_err *err)
 	if (m->o->initrd && initrd < 0)
 		return initrd;
 	a.initrd = initrd;
-	if (devices_cmdline(&m->devices, m->o->cmdline, cmdline, sizeof(cmdline)) < 0)
-		return cos_fail(err, COS_E_INVALID, E2BIG,
-				"the command line has more than %d bytes with its devices",
-				BOOT_CMDLINE_MAX);
+	r = tell_devices(m, cmdline, &a, err);
+	if (r < 0)
+		return r;
 	r = boot_load(&m->vm.mem, &a, &b, err);
 	return r < 0 ? r : boot_regs(m->vm.vcpus[0].fd, &m->vm.mem, &b, err);
 }

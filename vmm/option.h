@@ -32,7 +32,8 @@ struct options {
 	unsigned n_disks, n_nets;
 	uid_t uid;
 	gid_t gid;
-	bool mergeable, no_balloon, no_rng, virtio_input, has_user, isolate, json_errors, help;
+	bool acpi, mergeable, no_balloon, no_rng, virtio_input, has_user, isolate, json_errors,
+		help;
 };
 
 /* Fills O from the arguments, which are changed (SPECs are cut in place) and kept. COS_E_INVALID

@@ -270,7 +270,7 @@ static void test_rng(void)
 /* A used buffer raises the device's pin, here through the old controllers: 4K@ADDR:PIN. */
 static void test_irq(void)
 {
-	static const uint8_t pins[] = { 5, 6, 7, 9, 10, 11 };
+	static const uint8_t pins[] = { 5, 6, 7, 10, 11, 14 };
 	uint64_t at = find(ID_RNG, 0);
 	uint8_t pin = pins[(at - FIRST) / STEP];
 

@@ -160,6 +160,34 @@ static void test_button(void)
 	}
 }
 
+static uint16_t inw(uint16_t port)
+{
+	uint16_t v;
+
+	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static void outw(uint16_t port, uint16_t v)
+{
+	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
+
+/* Waits for ACPI's power button, and turns itself off. */
+static void test_power(void)
+{
+	interrupts_on(1 << 9);
+	need((inw(0x604) & 1) == 1, "ACPI is on");
+	outw(0x602, 1 << 8);
+	put_text("waiting\n");
+	while (irq_count[TICK + 9] == 0)
+		wait_interrupt();
+	say("status", inw(0x600));
+	outw(0x600, 1 << 8);
+	say("cleared", inw(0x600));
+	outw(0x604, 1 << 13 | 5 << 10);
+}
+
 static void test_emul(void)
 {
 	static struct {
@@ -279,11 +307,12 @@ static const struct {
 	const char *name;
 	void (*fn)(void);
 } tests[] = {
-	{ "hello", test_hello },   { "status", test_status }, { "reset", test_reset },
-	{ "triple", test_triple }, { "halt", test_halt },     { "spin", test_spin },
-	{ "msr", test_msr },       { "timer", test_timer },   { "smp", test_smp },
-	{ "echo", test_echo },     { "button", test_button }, { "emul", test_emul },
-	{ "wild", test_wild },     { "exits", test_exits },   { "garbage", test_garbage },
+	{ "hello", test_hello },     { "status", test_status }, { "reset", test_reset },
+	{ "triple", test_triple },   { "halt", test_halt },     { "spin", test_spin },
+	{ "msr", test_msr },         { "timer", test_timer },   { "smp", test_smp },
+	{ "echo", test_echo },       { "power", test_power },   { "button", test_button },
+	{ "emul", test_emul },       { "wild", test_wild },     { "exits", test_exits },
+	{ "garbage", test_garbage },
 };
 
 /* One of the two is NULL. */

@@ -112,6 +112,17 @@ static void the_button_is_seen(void)
 	run_done(&r);
 }
 
+static void the_power_button_is_seen(void)
+{
+	run_start(&r, ARGS("--cmdline", "test=power", "--acpi"));
+	ok(run_says(&r, "waiting\n"), "a guest that waits for ACPI's power button");
+	kill(r.pid, SIGTERM);
+	ok(run_end(&r) == 0 && strstr(r.text, "status 256\ncleared 0\n") &&
+		   run_logged(&r, "ended: stopped"),
+	   "turns itself off");
+	run_done(&r);
+}
+
 static void who_does_not_see_it_is_forced(void)
 {
 	char buf[256];
@@ -222,6 +233,7 @@ int main(void)
 	an_initrd_is_passed_on();
 	what_is_typed_arrives();
 	the_button_is_seen();
+	the_power_button_is_seen();
 	who_does_not_see_it_is_forced();
 	the_control_socket_is_strict();
 	it_waits_for_the_other_side();
