@@ -195,6 +195,15 @@ static void on_listen(struct loop_source *s, uint32_t events)
 		client_add(c, container_of(c, struct machine, control), fd);
 }
 
+/* What a machine that has ended left at this name, and nobody listens to. */
+static bool is_stale(const struct sockaddr_un *at)
+{
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && connect(fd, (const struct sockaddr *)at, sizeof(*at)) < 0 &&
+	       errno == ECONNREFUSED;
+}
+
 static int listen_at(const char *path, struct cos_err *err)
 {
 	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -207,6 +216,8 @@ static int listen_at(const char *path, struct cos_err *err)
 	memcpy(at.sun_path, path, strlen(path));
 	mask = umask(077);
 	r = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&at, sizeof(at));
+	if (fd >= 0 && r < 0 && errno == EADDRINUSE && is_stale(&at) && unlink(path) == 0)
+		r = bind(fd, (struct sockaddr *)&at, sizeof(at));
 	umask(mask);
 	if (r < 0 || listen(fd, CONTROL_CLIENTS) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "control: listen at %.120s", path);
@@ -223,12 +234,10 @@ int control_init(struct control *c, struct machine *m, const char *source, struc
 		c->client[i].src.fd = -1;
 	if (!source)
 		return 0;
-	c->path = source_fd(source) < 0 ? source : NULL;
-	fd = c->path ? listen_at(source, err) : source_open(source, O_RDWR, "control", err);
-	if (fd < 0) {
-		c->path = NULL;
+	fd = source_fd(source) < 0 ? listen_at(source, err)
+				   : source_open(source, O_RDWR, "control", err);
+	if (fd < 0)
 		return fd;
-	}
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0) {
 		r = cos_fail(err, COS_E_INVALID, errno, "control: not a socket");
 		close(fd);
@@ -248,7 +257,4 @@ void control_done(struct control *c)
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
 		close_p(&c->client[i].src.fd);
 	close_p(&c->listen.fd);
-	if (c->path)
-		unlink(c->path);
-	c->path = NULL;
 }

@@ -21,7 +21,6 @@ struct control_client {
 
 struct control {
 	struct loop_source listen; /* fd -1: none */
-	const char *path;          /* made by us, to be removed; NULL: not */
 	struct control_client client[CONTROL_CLIENTS];
 };
 

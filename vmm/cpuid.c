@@ -34,6 +34,7 @@ static const struct row {
 	{ 0x6, 0, ECX, ~0U, 0, "no frequency feedback" },
 	{ 0x7, 0, EBX, BIT(2) | BIT(12) | BIT(15) | BIT(25), 0, "no SGX, RDT, processor trace" },
 	{ 0x7, 0, ECX, BIT(5), 0, "no WAITPKG" },
+	{ 0x7, 0, ECX, BIT(16), 0, "no page tables of five levels: emul.c walks four" },
 	{ 0xa, 0, EAX, ~0U, 0, "no performance counters" },
 	{ 0xa, 0, EBX, ~0U, 0, "no performance counters" },
 	{ 0xa, 0, EDX, ~0U, 0, "no performance counters" },

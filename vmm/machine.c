@@ -17,6 +17,7 @@
 #include "vmm/vcpu.h"
 
 #define LOOK_USEC (1 * USEC_PER_SEC)
+#define ASK_AGAIN 10                 /* looks */
 #define DOWN_USEC (2 * USEC_PER_SEC) /* for threads to come out of the calls that they are in */
 
 /* ---- the end ---- */
@@ -98,7 +99,7 @@ static bool all_halted(const struct machine *m)
 
 /* A kernel without ACPI that is told to power off halts its processors with interrupts off, and KVM
  * does not say so: vCPUs that used no time since the last look are called out of the guest once,
- * and asked. A guest that sleeps is asked once for each time that it wakes. */
+ * and asked. A guest that sleeps is asked for each time that it wakes, and now and then. */
 static void on_look(struct loop_timer *t)
 {
 	struct machine *m = container_of(t, struct machine, look);
@@ -109,15 +110,15 @@ static void on_look(struct loop_timer *t)
 	loop_timer_set(&m->loop, t, LOOK_USEC);
 	m->asleep_usec = cpu;
 	if (!slept) {
-		m->asked_halt = false;
+		m->asked_halt = 0;
 		return;
 	}
-	if (m->asked_halt) {
+	if (m->asked_halt > 0 && m->asked_halt++ < ASK_AGAIN) {
 		if (all_halted(m))
 			vm_end(&m->vm, VM_END_OFF, 0);
 		return;
 	}
-	m->asked_halt = true;
+	m->asked_halt = 1;
 	for (unsigned i = 0; i < m->vm.n_vcpus; i++) {
 		atomic_store(&m->vm.vcpus[i].halt, VCPU_HALT_ASKED);
 		vcpu_kick(&m->vm.vcpus[i]);
@@ -223,6 +224,7 @@ int machine_init(struct machine *m, const struct options *o, struct cos_err *err
 			       .loop.epfd = -1,
 			       .signals.fd = -1,
 			       .vm = { .kvm = -1, .fd = -1, .ended = -1 } };
+	thread_init();
 	tzset(); /* gmtime_r() would read a file at its first call, which threads may not */
 	r = loop_init(&m->loop);
 	if (r < 0)
@@ -352,4 +354,5 @@ void machine_done(struct machine *m)
 	loop_done(&m->loop);
 	close_p(&m->signals.fd);
 	close_p(&m->sync);
+	thread_done();
 }

@@ -16,6 +16,18 @@
 /* Address space, not memory: pages come when they are touched. */
 #define STACK_BYTES (256U << 10)
 
+static int tasks = -1; /* /proc/self/task; -1: the host has none, or none that is ours to see */
+
+void thread_init(void)
+{
+	tasks = open("/proc/self/task", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+void thread_done(void)
+{
+	close_p(&tasks);
+}
+
 static void *thread_main(void *arg)
 {
 	struct thread *t = arg;
@@ -39,8 +51,8 @@ static int open_sched(const struct thread *t)
 
 	/* A thread's clock has the complement of its id above three bits of kind, and glibc no
 	 * other way to ask for the id from outside. */
-	snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat", (int)~(t->clock >> 3));
-	return open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%d/schedstat", (int)~(t->clock >> 3));
+	return tasks < 0 ? -1 : openat(tasks, path, O_RDONLY | O_CLOEXEC);
 }
 
 int thread_start(struct thread *t)

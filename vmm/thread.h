@@ -20,6 +20,9 @@ struct thread {
 	bool runs; /* started and not joined */
 };
 
+/* Opens /proc/self/task, while it can be: schedstat of threads is found there. */
+void thread_init(void);
+void thread_done(void);
 /* Starts T, whose first five members are set; the struct stays where it is. Leaf. */
 int thread_start(struct thread *t);
 /* Waits until DEADLINE_USEC (CLOCK_MONOTONIC): -ETIMEDOUT. 0 also for one that does not run. */

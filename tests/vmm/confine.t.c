@@ -336,6 +336,8 @@ static void machines_are_confined(void)
 	/* what belongs to nobody would be nobody's if it could be dumped */
 	ok(stat(path, &st) == 0 && st.st_uid == 0, "not dumpable: nobody cannot look into it");
 	ok(run_stat(&r, "exits/io") > 0, "its socket answers");
+	ok(access("/proc/self/schedstat", R_OK) < 0 || run_stat(&r, "steal_usec") > 0,
+	   "steal is known there too");
 	run_done(&r);
 }
 

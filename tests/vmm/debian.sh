@@ -83,8 +83,13 @@ fi
 [ -e /sys/class/misc/hw_random ] && echo "guest: rng \$(cat /sys/class/misc/hw_random/rng_current)"
 echo "guest: up"
 if grep -q powerbutton /proc/cmdline; then
-	dd if=/dev/input/event0 bs=24 count=1 >/dev/null 2>&1 && echo "guest: button"
-	poweroff -f
+	for e in /sys/class/input/event*; do
+		echo "guest: input \${e##*/} \$(cat \$e/device/name)"
+		[ "\$(cat \$e/device/name)" = "Power Button" ] || continue
+		echo "guest: listens"
+		dd if=/dev/input/\${e##*/} bs=24 count=1 >/dev/null 2>&1 && echo "guest: button"
+		poweroff -f
+	done
 fi
 while :; do sleep 1000; done
 END
@@ -141,6 +146,7 @@ ok "its root template" grep -q 'guest: a Debian template' "$T/acpi"
 ok "writes to it" grep -q 'guest: disk good' "$T/acpi"
 ok "reaches the network" grep -q 'guest: net good' "$T/acpi"
 ok "has random numbers" grep -q 'guest: rng virtio_rng' "$T/acpi"
+ok "listens to its power button" says "$T/acpi" 'guest: listens'
 [ -z "$vm" ] || kill -TERM "$vm"
 ok "sees the power button" says "$T/acpi" 'guest: button'
 ok "and turns itself off" ends 0

@@ -199,6 +199,32 @@ static void the_control_socket_is_strict(void)
 	run_done(&r);
 }
 
+/* A socket by path: there for others, and again when its machine was killed. */
+static void a_socket_by_path_is_replaced(void)
+{
+	char path[64];
+	int status;
+
+	snprintf(path, sizeof(path), "/tmp/cos-vmm-test-%d.sock", getpid());
+	for (int i = 0; i < 2; i++) {
+		run_start(&r, ARGS("--cmdline", "test=spin", "--control", path));
+		ok(run_says(&r, "spinning\n") && access(path, F_OK) == 0,
+		   "a control socket by path");
+		if (i == 1) {
+			static struct run other;
+
+			status = run_whole(&other, ARGS("--control", path));
+			ok(status == 1 && run_logged(&other, "listen at"),
+			   "which is one machine's");
+			run_done(&other);
+		}
+		kill(r.pid, SIGKILL);
+		run_end(&r);
+		run_done(&r);
+	}
+	unlink(path);
+}
+
 static void it_waits_for_the_other_side(void)
 {
 	char byte = 0;
@@ -236,6 +262,7 @@ int main(void)
 	the_power_button_is_seen();
 	who_does_not_see_it_is_forced();
 	the_control_socket_is_strict();
+	a_socket_by_path_is_replaced();
 	it_waits_for_the_other_side();
 	return tap_done();
 }
