@@ -104,16 +104,16 @@ static long try_prctl(void)
 {
 	return syscall(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
 }
-static long try_writable_code(void)
+__attribute__((unused)) static long try_writable_code(void)
 {
 	return syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
-static long try_make_code(void)
+__attribute__((unused)) static long try_make_code(void)
 {
 	return syscall(SYS_mprotect, 4096, 4096, PROT_READ | PROT_EXEC);
 }
-static long try_map(void)
+__attribute__((unused)) static long try_map(void)
 {
 	return syscall(SYS_mmap, NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
@@ -182,9 +182,11 @@ static const struct {
 	{ "bpf", try_bpf, 0 },
 	{ "io_uring", try_uring, 0 },
 	{ "prctl", try_prctl, 0 },
+#ifndef __SANITIZE_ADDRESS__ /* which needs them itself */
 	{ "map code", try_writable_code, 0 },
 	{ "make code", try_make_code, 0 },
 	{ "map memory", try_map, D | C },
+#endif
 	{ "make another machine", try_create_vm, 0 },
 	{ "give the guest other memory", try_memory, 0 },
 	{ "take another tap", try_tunset, 0 },
