@@ -60,9 +60,9 @@ static uint32_t *reg_of(struct kvm_cpuid_entry2 *e, enum reg reg)
 	case ECX:
 		return &e->ecx;
 	case EDX:
-		return &e->edx;
+		break;
 	}
-	return NULL;
+	return &e->edx;
 }
 
 static void apply_rows(struct kvm_cpuid_entry2 *e)
