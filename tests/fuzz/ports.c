@@ -43,7 +43,7 @@ static void outside(unsigned what)
 	if (what & 1)
 		t.put(t.arg, text, room < sizeof(text) ? room : sizeof(text));
 	if (what & 2)
-		i8042_press(&board.keyboard);
+		board_press(&board);
 	if (what & 4) {
 		console_flush(&console, UINT64_MAX);
 		t.drained(t.arg);
@@ -57,9 +57,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	setup();
 	while (b.left > 0) {
 		/* most numbers are somebody's */
-		static const uint16_t ports[] = { 0x60,  0x61,  0x64,  0x70,  0x71,  0x80,
-						  0xf4,  0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc,
-						  0x3fd, 0x3fe, 0x3ff, 0xcf8 };
+		static const uint16_t ports[] = { 0x60,  0x61,  0x64,  0x70,  0x71,  0x80,  0xf4,
+						  0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe,
+						  0x3ff, 0xcf8, 0x600, 0x602, 0x604 };
 		uint16_t port = (uint16_t)bytes_take(&b, 2);
 		unsigned how = (unsigned)bytes_take(&b, 1);
 		struct trap_io io = { .len = 1U << how % 4, .write = how & 4 };

@@ -1,5 +1,6 @@
 /* tests/vmm/machine.t.c - the mini guest on a real machine: boot, time, processors, ways to end */
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -67,6 +68,40 @@ static void memory_above_the_hole_is_there(void)
 	ok(run_whole(&r, ARGS("--cmdline", "test=memory", "--memory", "5G")) == 0, "5 GiB");
 	/* all but what lies between 639 KiB and 1 MiB */
 	ok(strstr(r.text, "usable 5368314880\n"), "all of it is usable");
+	run_done(&r);
+}
+
+/* What the kernel says of the guest's mapping: "mg" is MADV_MERGEABLE. */
+static bool is_mergeable(pid_t pid)
+{
+	char path[40], line[512];
+	bool guest = false, merges = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "Size:", 5) == 0)
+			guest = strtoull(line + 5, NULL, 10) == 128 << 10;
+		if (guest && strncmp(line, "VmFlags:", 8) == 0)
+			merges = strstr(line, " mg");
+	}
+	if (f)
+		fclose(f);
+	return merges;
+}
+
+static void memory_is_shared_only_when_asked(void)
+{
+	run_start(&r, ARGS("--cmdline", "test=spin"));
+	ok(run_says(&r, "spinning\n") && !is_mergeable(r.pid), "pages are not shared");
+	run_done(&r);
+	if (access("/sys/kernel/mm/ksm", F_OK) < 0) {
+		tap_skip("unless asked for", "no KSM");
+		return;
+	}
+	run_start(&r, ARGS("--cmdline", "test=spin", "--mergeable"));
+	ok(run_says(&r, "spinning\n") && is_mergeable(r.pid), "unless asked for");
 	run_done(&r);
 }
 
@@ -256,6 +291,7 @@ int main(void)
 	}
 	each_run_says_and_ends_as_it_should();
 	memory_above_the_hole_is_there();
+	memory_is_shared_only_when_asked();
 	an_initrd_is_passed_on();
 	what_is_typed_arrives();
 	the_button_is_seen();
