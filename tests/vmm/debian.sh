@@ -87,6 +87,9 @@ if [ -e /sys/class/net/eth0 ]; then
 fi
 [ -e /sys/class/misc/hw_random ] && echo "guest: rng \$(cat /sys/class/misc/hw_random/rng_current)"
 echo "guest: up"
+if grep -q turnoff /proc/cmdline; then
+	poweroff -f
+fi
 if grep -q powerbutton /proc/cmdline; then
 	for e in /sys/class/input/event*; do
 		echo "guest: input \${e##*/} \$(cat \$e/device/name)"
@@ -169,6 +172,11 @@ ok "it boots without ACPI" says "$T/plain" 'guest: up'
 [ -z "$vm" ] || kill -TERM "$vm"
 ok "and takes Ctrl-Alt-Del as a reboot" ends 0
 ok "which is an orderly stop too" grep -q 'ended: stopped' "$T/plain.err"
+
+start "$T/off" --vcpus 2 --cmdline "$line turnoff"
+ok "it turns itself off without ACPI" says "$T/off" 'guest: up'
+ok "by halting for good, which is seen" ends 0
+ok "and known for what it is" grep -q 'ended: off' "$T/off.err"
 
 echo "1..$n"
 exit $failed
