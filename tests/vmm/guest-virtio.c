@@ -305,8 +305,8 @@ static void test_balloon(void)
 	stats[1] = (struct stat){ 6, 6666 };
 	part(&queues[2], stats, sizeof(stats), false);
 	post(at, 2);
-	memset(at_address(0x2000000UL), 'r', 1 << 20);
-	part(&queues[3], at_address(0x2000000UL), 1 << 20, true);
+	memset(at_address(0x2000000UL), 'r', 8 << 20);
+	part(&queues[3], at_address(0x2000000UL), 8 << 20, true);
 	post(at, 3);
 	wait_used(3);
 	say("reported", *(volatile uint8_t *)at_address(0x2000000UL));
