@@ -16,9 +16,10 @@
 #include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
-#define LOOK_USEC (1 * USEC_PER_SEC)
-#define ASK_AGAIN 10                 /* looks */
-#define DOWN_USEC (2 * USEC_PER_SEC) /* for threads to come out of the calls that they are in */
+#define LOOK_USEC  (1 * USEC_PER_SEC)
+#define ASK_AGAIN  10   /* looks */
+#define SLEPT_USEC 2000 /* of CPU time between two looks: less is no work of the guest */
+#define DOWN_USEC  (2 * USEC_PER_SEC) /* for threads to come out of the calls that they are in */
 
 /* ---- the end ---- */
 
@@ -97,6 +98,15 @@ static bool all_halted(const struct machine *m)
 	return true;
 }
 
+static void ask_halt(struct machine *m)
+{
+	m->asked_halt = 1;
+	for (unsigned i = 0; i < m->vm.n_vcpus; i++) {
+		atomic_store(&m->vm.vcpus[i].halt, VCPU_HALT_ASKED);
+		vcpu_kick(&m->vm.vcpus[i]);
+	}
+}
+
 /* A kernel without ACPI that is told to power off halts its processors with interrupts off, and KVM
  * does not say so: vCPUs that used no time since the last look are called out of the guest once,
  * and asked. A guest that sleeps is asked for each time that it wakes, and now and then. */
@@ -104,25 +114,24 @@ static void on_look(struct loop_timer *t)
 {
 	struct machine *m = container_of(t, struct machine, look);
 	uint64_t cpu = vcpus_cpu_usec(m);
-	/* being asked costs time too: less than this is no work of the guest */
-	bool slept = cpu - m->asleep_usec < 2000;
+	bool slept = cpu - m->asleep_usec < SLEPT_USEC;
 
 	loop_timer_set(&m->loop, t, LOOK_USEC);
 	m->asleep_usec = cpu;
-	if (!slept) {
-		m->asked_halt = 0;
-		return;
-	}
-	if (m->asked_halt > 0 && m->asked_halt++ < ASK_AGAIN) {
-		if (all_halted(m))
+	if (m->asked_halt > 0 && all_halted(m)) {
+		/* being asked takes time too, so it does not count; twice, because one may have
+		 * woken another after that had answered */
+		if (m->halts_seen++ > 0)
 			vm_end(&m->vm, VM_END_OFF, 0);
+		else
+			ask_halt(m);
 		return;
 	}
-	m->asked_halt = 1;
-	for (unsigned i = 0; i < m->vm.n_vcpus; i++) {
-		atomic_store(&m->vm.vcpus[i].halt, VCPU_HALT_ASKED);
-		vcpu_kick(&m->vm.vcpus[i]);
-	}
+	m->halts_seen = 0;
+	if (!slept)
+		m->asked_halt = 0;
+	else if (m->asked_halt == 0 || m->asked_halt++ >= ASK_AGAIN)
+		ask_halt(m);
 }
 
 /* ---- making ---- */

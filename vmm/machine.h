@@ -24,7 +24,8 @@ struct machine {
 	struct loop_source ended, signals;
 	struct loop_timer grace, look;
 	uint64_t started_usec, asleep_usec; /* asleep: CPU time of the vCPUs when last looked at */
-	unsigned asked_halt;                /* looks since the vCPUs were asked, 0: they were not */
+	unsigned halts_seen; /* looks in a row at which all vCPUs had halted for good */
+	unsigned asked_halt; /* looks since the vCPUs were asked, 0: they were not */
 	int sync;
 };
 
