@@ -47,11 +47,31 @@ struct cowfs_record {
 	char template[COWFS_NAME_SIZE]; /* "" with a rootfs */
 	struct cowfs_layers layers;
 	char rootfs[PATH_MAX];
+	char domain[COWFS_DOMAIN_SIZE]; /* "": the default one */
 };
 
 /* -ENOENT (NoSuchGuest). */
 int cowfs_record_read(const struct cowfs *c, const char *guest, struct cowfs_record *ret,
 		      struct cos_err *err);
+
+/* The record's text as it is in root.json; NULL when memory is out. */
+char *cowfs_record_text(const struct cowfs_record *rec);
+
+/* Takes away the stubs that an interrupted unification of the guest left in its upper directory,
+ * unless one is at work. Leaf. */
+int cowfs_swap_recover(int home, int upper);
+
+/* A user namespace in which ids 0 to 65535 are BASE and those that follow it; its descriptor. */
+int cowfs_userns_make(uint32_t base);
+
+/* The tree of layer ID: root/, or up/ when it was a guest's. O_PATH. */
+int cowfs_layer_open(const struct cowfs *c, const char *id, struct cos_err *err);
+
+/* The directory that has pool/ of DOMAIN (NULL or "": the default one), made if it is missing. */
+int cowfs_domain_open(const struct cowfs *c, const char *domain);
+
+/* Notes down that a pool is in use: older versions then refuse the store. Durable. */
+int cowfs_format_pool(const struct cowfs *c);
 
 /* An array of ids; NULL when memory is out. */
 json_t *cowfs_layers_json(const struct cowfs_layers *l);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cow-fs/busybox.h"
+#include "cow-fs/cli.h"
 #include "cow-fs/debian.h"
 #include "cow-fs/import.h"
 #include "cow-fs/inside.h"
@@ -27,14 +28,6 @@
 #define STATE_DIR    COS_LOCALSTATEDIR "/lib/cos"
 #define BUSYBOX      "/bin/busybox"
 #define SWEEP_ROUNDS 1000
-
-struct options {
-	const char *state_dir, *name, *output, *suite, *init, *include;
-	uint64_t max_bytes;
-	uint32_t ids; /* 0: not given */
-	int fd;       /* -1: not given */
-	bool json_errors, progress;
-};
 
 /* ---- what is said ---- */
 
@@ -289,11 +282,7 @@ static int do_guest_write(const struct cowfs *c, const struct options *o, char *
 	return tell_copied(inside_write(arg[0], arg[1], &n, err), &n);
 }
 
-static const struct command {
-	const char *words[2];
-	int min, max; /* further arguments */
-	int (*run)(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err);
-} commands[] = {
+static const struct command template_commands[] = {
 	{ { "template", "import" }, 1, 2, do_import },
 	{ { "template", "build" }, 1, 1, do_build },
 	{ { "template", "list" }, 0, 0, do_list },
@@ -302,7 +291,10 @@ static const struct command {
 	/* for the daemon alone: it gives the descriptors of inside.h */
 	{ { "guest", "read" }, 2, 2, do_guest_read },
 	{ { "guest", "write" }, 2, 2, do_guest_write },
+	{ .run = NULL },
 };
+
+static const struct command *const tables[] = { template_commands, cli_pool_commands };
 
 /* Ends in a guest: without the store, and without what libraries do at exit. */
 static bool is_inside(const struct command *cmd)
@@ -318,6 +310,8 @@ static const char usage[] =
 	"  template list                    show the templates\n"
 	"  template delete NAME             delete one that no guest stands on\n"
 	"  sweep                            free the space of what was deleted or interrupted\n"
+	"  unify GUEST                      store its files once with those of other guests\n"
+	"  selftest                         try what unification needs of the kernel\n"
 	"Options:\n"
 	"  --state-dir DIR    default " STATE_DIR "\n"
 	"  --fd N             import: the source is this open descriptor\n"
@@ -327,6 +321,12 @@ static const char usage[] =
 	"  --init INIT        build debian: systemd, sysvinit or none [systemd]\n"
 	"  --include LIST     build debian: more packages, separated by commas\n"
 	"  --ids FIRST        build debian: 65536 user ids that packages' scripts run with\n"
+	"  --dry-run          unify: change nothing, tell what would be\n"
+	"  --exclude PATTERN  unify: leave these paths alone too; may come again\n"
+	"  --min-size SIZE    unify: leave shorter files alone\n"
+	"  --merged DIR       unify: it runs, and this is its root\n"
+	"  --freeze DIR       unify: its directory in cgroup v2 or in v1's freezer\n"
+	"  --background       unify: only when nobody else wants the disk or a CPU\n"
 	"  --progress         import, build: lines \"progress FILES BYTES\" on stdout\n"
 	"  -o table|json      list: form of the output\n"
 	"  --json-errors      errors as one line of JSON on stderr\n"
@@ -345,12 +345,45 @@ enum {
 	OPT_IDS,
 	OPT_PROGRESS,
 	OPT_JSON_ERRORS,
+	OPT_DRY_RUN,
+	OPT_EXCLUDE,
+	OPT_MIN_SIZE,
+	OPT_MERGED,
+	OPT_FREEZE,
+	OPT_BACKGROUND,
 };
 
 static int bad(struct cos_err *err, const char *what)
 {
 	return cos_advise(err, cos_fail(err, COS_E_INVALID, 0, "%s", what),
 			  "'cow-fs --help' shows the commands and options");
+}
+
+static int take_pool_option(struct options *o, int opt, struct cos_err *err)
+{
+	switch (opt) {
+	case OPT_DRY_RUN:
+		o->dry_run = true;
+		return 0;
+	case OPT_EXCLUDE:
+		if (o->n_exclude == EXCLUDES_MAX)
+			return bad(err, "--exclude: too many of them");
+		o->exclude[o->n_exclude++] = optarg;
+		return 0;
+	case OPT_MIN_SIZE:
+		return str_to_bytes(optarg, &o->min_bytes) < 0 ? bad(err, "--min-size: not a size")
+							       : 0;
+	case OPT_MERGED:
+		o->merged = optarg;
+		return 0;
+	case OPT_FREEZE:
+		o->freeze = optarg;
+		return 0;
+	case OPT_BACKGROUND:
+		o->background = true;
+		return 0;
+	}
+	return bad(err, "unknown option, or an option without its value");
 }
 
 static int take_option(struct options *o, int opt, struct cos_err *err)
@@ -398,13 +431,12 @@ static int take_option(struct options *o, int opt, struct cos_err *err)
 			return 0;
 		return bad(err, "-o: neither table nor json");
 	}
-	return bad(err, "unknown option, or an option without its value");
+	return take_pool_option(o, opt, err);
 }
 
-static const struct command *find_command(int *argc, char ***argv, struct cos_err *err)
+static const struct command *match(const struct command *cmd, int *argc, char ***argv)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		const struct command *cmd = &commands[i];
+	for (; cmd->run; cmd++) {
 		int words = cmd->words[1] ? 2 : 1;
 
 		if (*argc < words || strcmp((*argv)[0], cmd->words[0]) != 0 ||
@@ -412,12 +444,23 @@ static const struct command *find_command(int *argc, char ***argv, struct cos_er
 			continue;
 		*argc -= words;
 		*argv += words;
-		if (*argc >= cmd->min && *argc <= cmd->max)
-			return cmd;
-		bad(err, "too many or too few arguments");
-		return NULL;
+		return cmd;
 	}
-	bad(err, *argc ? "no such command" : "no command");
+	return NULL;
+}
+
+static const struct command *find_command(int *argc, char ***argv, struct cos_err *err)
+{
+	const struct command *cmd = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(tables) && !cmd; i++)
+		cmd = match(tables[i], argc, argv);
+	if (!cmd)
+		bad(err, *argc ? "no such command" : "no command");
+	if (cmd && *argc >= cmd->min && *argc <= cmd->max)
+		return cmd;
+	if (cmd)
+		bad(err, "too many or too few arguments");
 	return NULL;
 }
 
@@ -457,6 +500,12 @@ int main(int argc, char **argv)
 		{ "ids", required_argument, NULL, OPT_IDS },
 		{ "progress", no_argument, NULL, OPT_PROGRESS },
 		{ "json-errors", no_argument, NULL, OPT_JSON_ERRORS },
+		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
+		{ "exclude", required_argument, NULL, OPT_EXCLUDE },
+		{ "min-size", required_argument, NULL, OPT_MIN_SIZE },
+		{ "merged", required_argument, NULL, OPT_MERGED },
+		{ "freeze", required_argument, NULL, OPT_FREEZE },
+		{ "background", no_argument, NULL, OPT_BACKGROUND },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};

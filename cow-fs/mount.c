@@ -14,7 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cow-fs/inner.h"
 #include "cow-fs/mount.h"
+#include "cow-fs/selftest.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
@@ -22,13 +24,13 @@
 #include "lib/kern/mnt.h"
 #include "lib/kern/proc.h"
 
-#define LOWER_MAX 32
-#define DETACH    2 /* MNT_DETACH */
+#define LOWER_MAX 34 /* layers and pools */
 
-/* The layers as mounts with mapped owners, topmost first; the last one is the guest's own. */
+/* The layers as mounts with mapped owners, topmost first; the last one, unless nobody may write, is
+ * the guest's own. */
 struct layers {
 	int mnt[LOWER_MAX + 1];
-	unsigned n;
+	unsigned n, n_lower;
 };
 
 static void layers_done(struct layers *l)
@@ -59,16 +61,26 @@ static int add_layer(struct layers *l, int dir, const struct cowfs_mount *m, con
 	return 0;
 }
 
-static int open_layers(struct layers *l, const struct cowfs_mount *m, struct cos_err *err)
+static int open_layers(struct layers *l, const struct cowfs_mount *m, bool with_pool,
+		       struct cos_err *err)
 {
+	unsigned n_pool = with_pool ? m->n_pool : 0;
 	int r = 0;
 
-	if (m->n_lower > LOWER_MAX)
+	if (m->n_lower + n_pool > LOWER_MAX)
 		return cos_fail(err, COS_E_UNSUPPORTED, 0, "%u layers, more than %d", m->n_lower,
 				LOWER_MAX);
+	if (m->needs_pool && !with_pool)
+		return cos_advise(err,
+				  cos_fail(err, COS_E_UNSUPPORTED, 0,
+					   "its files were unified, which this kernel cannot read"),
+				  "start it on the kernel it ran on, see 'cow-fs selftest'");
 	for (unsigned i = 0; i < m->n_lower && r == 0; i++)
 		r = add_layer(l, m->lower[i], m, "the lower layer", err);
-	if (r == 0)
+	for (unsigned i = 0; i < n_pool && r == 0; i++)
+		r = add_layer(l, m->pool[i], m, "the pool", err);
+	l->n_lower = l->n;
+	if (r == 0 && m->home >= 0)
 		r = add_layer(l, m->home, m, "the guest's own layer", err);
 	return r;
 }
@@ -106,8 +118,10 @@ static int set_layers_by_fd(int fs, const struct layers *l)
 {
 	int home = l->mnt[l->n - 1], r = 0;
 
-	for (unsigned i = 0; i + 1 < l->n && r == 0; i++)
+	for (unsigned i = 0; i < l->n_lower && r == 0; i++)
 		r = set_fd(fs, "lowerdir+", l->mnt[i], ".");
+	if (l->n_lower == l->n)
+		return r;
 	if (r == 0)
 		r = set_fd(fs, "upperdir", home, "up");
 	if (r == 0)
@@ -121,7 +135,7 @@ static int set_layers_by_name(int fs, const struct layers *l, unsigned features)
 	char all[LOWER_MAX * 4] = "", name[16];
 	int r = 0;
 
-	for (unsigned i = 0; i + 1 < l->n && r == 0; i++) {
+	for (unsigned i = 0; i < l->n_lower && r == 0; i++) {
 		snprintf(name, sizeof(name), "%u", i);
 		if (features & 1U << COWFS_LOWER_PLUS)
 			r = set(fs, "lowerdir+", name);
@@ -131,6 +145,8 @@ static int set_layers_by_name(int fs, const struct layers *l, unsigned features)
 	}
 	if (r == 0 && all[0])
 		r = set(fs, "lowerdir", all);
+	if (l->n_lower == l->n)
+		return r;
 	snprintf(name, sizeof(name), "%u/up", l->n - 1);
 	if (r == 0)
 		r = set(fs, "upperdir", name);
@@ -138,11 +154,13 @@ static int set_layers_by_name(int fs, const struct layers *l, unsigned features)
 	return r == 0 ? set(fs, "workdir", name) : r;
 }
 
-static int set_options(int fs, const struct cowfs_mount *m)
+static int set_options(int fs, const struct cowfs_mount *m, unsigned features)
 {
-	static const struct mnt_opt opts[] = {
-		{ "source", "cos" }, { "redirect_dir", "on" }, { "metacopy", "off" },
-		{ "index", "off" },  { "xino", "off" },        { NULL, NULL },
+	const bool with_pool = m->n_pool > 0 && features & 1U << COWFS_POOL;
+	const struct mnt_opt opts[] = {
+		{ "source", "cos" }, { "redirect_dir", m->home < 0 ? "follow" : "on" },
+		{ "index", "off" },  { "metacopy", with_pool ? "on" : "off" },
+		{ "xino", "off" },   { NULL, NULL },
 	};
 	int r = 0;
 
@@ -174,12 +192,13 @@ static int make_overlay(const struct cowfs_mount *m, const struct layers *l, uns
 	r = features & 1U << COWFS_LAYER_FD ? set_layers_by_fd(fs, l)
 					    : set_layers_by_name(fs, l, features);
 	if (r == 0)
-		r = set_options(fs, m);
+		r = set_options(fs, m, features);
 	if (r == 0 && syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		r = -errno;
 	if (r == 0) {
-		mnt = (int)syscall(SYS_fsmount, fs, 1 /* FSMOUNT_CLOEXEC */, 0);
-		r = mnt < 0 ? -errno : check_writable(mnt);
+		mnt = (int)syscall(SYS_fsmount, fs, 1 /* FSMOUNT_CLOEXEC */,
+				   m->home < 0 ? MOUNT_ATTR_RDONLY : 0);
+		r = mnt < 0 ? -errno : m->home < 0 ? 0 : check_writable(mnt);
 	}
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "mount overlay: %s",
@@ -274,7 +293,7 @@ static int mount_by_name(const struct cowfs_mount *m, const struct layers *l, un
 int cowfs_mount(const struct cowfs_mount *m, unsigned features, struct cos_err *err)
 {
 	struct layers l = { .n = 0 };
-	int r = open_layers(&l, m, err);
+	int r = open_layers(&l, m, features & 1U << COWFS_POOL, err);
 
 	if (r == 0)
 		r = features & 1U << COWFS_LAYER_FD ? make_mapped(m, &l, features, err)
@@ -283,8 +302,45 @@ int cowfs_mount(const struct cowfs_mount *m, unsigned features, struct cos_err *
 	return r;
 }
 
-/* A user namespace in which id 0 is BASE, held by a process that ends as soon as it is open. */
-static int probe_userns(uint32_t base)
+int cowfs_mount_readonly(const struct cowfs_mount *m, unsigned features, struct cos_err *err)
+{
+	struct cowfs_mount bare = *m;
+
+	bare.home = bare.userns = -1;
+	bare.is_volatile = false;
+	return cowfs_mount(&bare, features, err);
+}
+
+/* With index=on the kernel refuses an upper directory that another overlay has, and only after that
+ * looks at the work directory, which here lies on another file system: nothing is ever mounted. */
+int cowfs_upper_in_use(int upper)
+{
+	auto_close int fs = (int)syscall(SYS_fsopen, "overlay", 1 /* FSOPEN_CLOEXEC */);
+	auto_close int other = mnt_new("tmpfs", NULL, 0);
+	auto_close int low = other < 0 ? -1 : io_dir_at(other, "low", 0700);
+	auto_close int work = other < 0 ? -1 : io_dir_at(other, "wk", 0700);
+	const struct {
+		const char *key;
+		int fd;
+	} dirs[] = { { "lowerdir", low }, { "upperdir", upper }, { "workdir", work } };
+	char path[32];
+	int r = fs < 0 || work < 0 ? -EIO : set(fs, "index", "on");
+
+	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r == 0; i++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", dirs[i].fd);
+		r = set(fs, dirs[i].key, path);
+	}
+	if (r < 0)
+		return r;
+	if (syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		return -EPROTO;
+	if (errno == EBUSY)
+		return 1;
+	return errno == EINVAL ? 0 : -errno;
+}
+
+/* Held by a process that ends as soon as it is open. */
+int cowfs_userns_make(uint32_t base)
 {
 	int p[2], ns = -1;
 	pid_t pid;
@@ -338,7 +394,7 @@ int cowfs_probe(int dir, struct cos_err *err)
 		1U << COWFS_LOWER_PLUS,
 		0,
 	};
-	auto_close int at = -1, userns = probe_userns(1U << 20);
+	auto_close int at = -1, userns = cowfs_userns_make(1U << 20);
 	int r = -EIO;
 
 	if (userns < 0)
@@ -354,6 +410,8 @@ int cowfs_probe(int dir, struct cos_err *err)
 		}
 	}
 	io_remove_tree(dir, "probe", 0);
+	if (r >= 0 && cowfs_selftest(dir, (unsigned)r, NULL, NULL, err) == 0)
+		r |= 1 << COWFS_POOL;
 	if (r < 0)
 		return cos_advise(
 			err, cos_context(err, r, "try a guest's root in the state directory"),

@@ -6,15 +6,18 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cow-fs/inner.h"
+#include "cow-fs/object.h"
 #include "cow-fs/root.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
 #define OPEN_PATH  (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define OPEN_DIR   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define UPPER_MODE 07777
 
 static int rootfs_open(const char *path, struct cos_err *err)
@@ -34,43 +37,65 @@ static int rootfs_open(const char *path, struct cos_err *err)
 	return fd;
 }
 
-static int layer_open(const struct cowfs *c, const char *id, struct cos_err *err)
+int cowfs_layer_open(const struct cowfs *c, const char *id, struct cos_err *err)
 {
 	char path[COWFS_ID_SIZE + 8];
 	int fd;
 
 	str_fmt(path, sizeof(path), "%s/root", id);
 	fd = openat(c->layers, path, OPEN_PATH);
+	if (fd < 0 && errno == ENOENT) {
+		str_fmt(path, sizeof(path), "%s/up", id);
+		fd = openat(c->layers, path, OPEN_PATH);
+	}
 	if (fd < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "open cow/layers/%s", path);
 	return fd;
+}
+
+char *cowfs_record_text(const struct cowfs_record *rec)
+{
+	auto_json json_t *j = json_object();
+	int r = 0;
+
+	if (rec->rootfs[0])
+		r |= json_object_set_new(j, "rootfs", json_string(rec->rootfs));
+	if (rec->template[0])
+		r |= json_object_set_new(j, "template", json_string(rec->template));
+	if (rec->layers.n > 0)
+		r |= json_object_set_new(j, "layers", cowfs_layers_json(&rec->layers));
+	if (rec->domain[0])
+		r |= json_object_set_new(j, "domain", json_string(rec->domain));
+	return r < 0 ? NULL : json_dumps(j, JSON_COMPACT);
 }
 
 /* What the new root is made from: the record's text and the directory whose looks it takes. */
 static int prepare(const struct cowfs *c, const struct cowfs_source *from, char **ret_text,
 		   struct stat *ret_top, struct cos_err *err)
 {
-	auto_json json_t *j = NULL;
+	struct cowfs_record rec = { .layers.n = 0 };
 	auto_close int top = -1;
-	struct cowfs_layers layers;
-	int r;
+	int r = 0;
 
+	if (from->domain && !str_is_name(from->domain))
+		return cos_fail(err, COS_E_INVALID, 0, "%s is not a domain's name",
+				str_is_text(from->domain, 128) ? from->domain : "this");
+	str_fmt(rec.domain, sizeof(rec.domain), "%s", from->domain ?: "");
 	if (from->rootfs) {
 		top = rootfs_open(from->rootfs, err);
-		j = json_pack("{s:s}", "rootfs", from->rootfs);
+		str_fmt(rec.rootfs, sizeof(rec.rootfs), "%s", from->rootfs);
 	} else {
-		r = cowfs_template_find(c, from->template, &layers, err);
+		r = cowfs_template_find(c, from->template, &rec.layers, err);
 		if (r < 0)
 			return r;
-		top = layer_open(c, layers.id[0], err);
-		j = json_pack("{s:s, s:o}", "template", from->template, "layers",
-			      cowfs_layers_json(&layers));
+		top = cowfs_layer_open(c, rec.layers.id[0], err);
+		str_fmt(rec.template, sizeof(rec.template), "%s", from->template);
 	}
 	if (top < 0)
 		return top;
 	if (fstat(top, ret_top) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "stat the template's root directory");
-	*ret_text = json_dumps(j, JSON_COMPACT);
+	*ret_text = cowfs_record_text(&rec);
 	return *ret_text ? 0 : cos_fail(err, COS_E_KERNEL, ENOMEM, "make root.json");
 }
 
@@ -164,16 +189,32 @@ int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *
 	if (!str_is_name(guest))
 		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
 				str_is_text(guest, 128) ? guest : "this");
-	r = cowfs_retire(c, c->guests, guest);
+	/* First: they would be a later guest's of the name. */
+	r = cowfs_retire(c, c->snapshots, guest);
+	if (r == 0 || r == -ENOENT)
+		r = cowfs_retire(c, c->guests, guest);
 	if (r < 0 && r != -ENOENT)
 		return cos_fail(err, COS_E_KERNEL, -r, "rename cow/guests/%s", guest);
+	return 0;
+}
+
+/* Whether the layer or guest DIR/ID has stubs; tells. */
+static int note_stubs(int dir, const char *id, struct cowfs_root *r, struct cos_err *err)
+{
+	char path[COWFS_ID_SIZE + 16];
+
+	str_fmt(path, sizeof(path), "%s/manifest", id);
+	if (faccessat(dir, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		r->needs_pool = true;
+	else if (errno != ENOENT)
+		return cos_fail(err, COS_E_KERNEL, errno, "look for %s", path);
 	return 0;
 }
 
 static int open_lower(const struct cowfs *c, const struct cowfs_record *rec, struct cowfs_root *r,
 		      struct cos_err *err)
 {
-	int fd;
+	int fd, e = 0;
 
 	if (rec->rootfs[0]) {
 		fd = rootfs_open(rec->rootfs, err);
@@ -182,13 +223,98 @@ static int open_lower(const struct cowfs *c, const struct cowfs_record *rec, str
 		r->lower[r->n_lower++] = fd;
 		return 0;
 	}
-	while (r->n_lower < rec->layers.n) {
-		fd = layer_open(c, rec->layers.id[r->n_lower], err);
+	while (e == 0 && r->n_lower < rec->layers.n) {
+		const char *id = rec->layers.id[r->n_lower];
+
+		fd = cowfs_layer_open(c, id, err);
 		if (fd < 0)
 			return fd;
 		r->lower[r->n_lower++] = fd;
+		e = note_stubs(c->layers, id, r, err);
 	}
-	return 0;
+	return e;
+}
+
+/* Templates are everybody's: their objects are in the default pool. */
+static int open_pools(const struct cowfs *c, const struct cowfs_record *rec, struct cowfs_root *r,
+		      struct cos_err *err)
+{
+	int fd, e;
+
+	if (rec->rootfs[0])
+		return 0;
+	if (rec->domain[0]) {
+		auto_close int base = cowfs_domain_open(c, rec->domain);
+
+		fd = base < 0 ? base : io_dir_at(base, "pool", 0755);
+		if (fd < 0)
+			return cos_fail(err, COS_E_KERNEL, -fd, "open the pool of domain %s",
+					rec->domain);
+		r->pool[r->n_pool++] = fd;
+	}
+	fd = openat(c->pool, ".", OPEN_PATH);
+	if (fd < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open cow/pool");
+	r->pool[r->n_pool++] = fd;
+	e = stub_hide_pool(r->upper);
+	return e < 0 ? cos_fail(err, COS_E_KERNEL, -e, "hide the pool from the guest") : 0;
+}
+
+/* The directory that is locked must be the one that has the name: who works on a guest's files may
+ * put another one there. 0: again. */
+static int lock_home(const struct cowfs *c, const char *guest, int fd, struct cos_err *err)
+{
+	struct stat st, at;
+
+	if (flock(fd, LOCK_SH | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK || errno == EINTR
+			       ? 0
+			       : cos_fail(err, COS_E_KERNEL, errno, "lock cow/guests/%s", guest);
+	if (fstat(fd, &st) < 0 || fstatat(c->guests, guest, &at, AT_SYMLINK_NOFOLLOW) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "stat cow/guests/%s", guest);
+	return st.st_ino == at.st_ino;
+}
+
+static int open_home(const struct cowfs *c, const char *guest, struct cos_err *err)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	for (int tries = 0; tries < COWFS_BUSY_MSEC; tries++) {
+		auto_close int fd = openat(c->guests, guest, OPEN_DIR);
+		int r;
+
+		if (fd < 0 && errno == ENOENT)
+			return cos_fail(err, COS_E_NO_GUEST, 0, "guest %s has no root directory",
+					guest);
+		if (fd < 0)
+			return cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s", guest);
+		r = lock_home(c, guest, fd, err);
+		if (r != 0)
+			return r < 0 ? r : take_fd(fd);
+		nanosleep(&pause, NULL);
+	}
+	return cos_advise(err,
+			  cos_fail(err, COS_E_STATE, 0, "the files of %s are worked on", guest),
+			  "try again when its snapshot, clone or unification is done");
+}
+
+static int open_own(const struct cowfs *c, const char *guest, struct cowfs_root *r,
+		    struct cos_err *err)
+{
+	int e;
+
+	r->home = open_home(c, guest, err);
+	if (r->home < 0)
+		return r->home;
+	r->upper = openat(r->home, "up", OPEN_PATH);
+	r->work = r->upper < 0 ? -1 : openat(r->home, "wk", OPEN_PATH);
+	if (r->work < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s/{up,wk}", guest);
+	e = note_stubs(r->home, ".", r, err);
+	if (e < 0)
+		return e;
+	e = cowfs_swap_recover(r->home, r->upper);
+	return e < 0 ? cos_fail(err, COS_E_KERNEL, -e, "take away what a unification left") : 0;
 }
 
 int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root *ret,
@@ -200,13 +326,14 @@ int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root 
 
 	if (r < 0)
 		return r;
-	root.home = openat(c->guests, guest, OPEN_PATH);
-	root.upper = root.home < 0 ? -1 : openat(root.home, "up", OPEN_PATH);
-	root.work = root.upper < 0 ? -1 : openat(root.home, "wk", OPEN_PATH);
-	if (root.work < 0)
-		r = cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s/{up,wk}", guest);
-	else
+	r = open_own(c, guest, &root, err);
+	/* Again: it may have changed before the lock. */
+	if (r == 0)
+		r = cowfs_record_read(c, guest, &rec, err);
+	if (r == 0)
 		r = open_lower(c, &rec, &root, err);
+	if (r == 0)
+		r = open_pools(c, &rec, &root, err);
 	if (r < 0)
 		cowfs_root_close(&root);
 	else
@@ -218,6 +345,8 @@ void cowfs_root_close(struct cowfs_root *r)
 {
 	while (r->n_lower > 0)
 		close_p(&r->lower[--r->n_lower]);
+	while (r->n_pool > 0)
+		close_p(&r->pool[--r->n_pool]);
 	close_p(&r->work);
 	close_p(&r->upper);
 	close_p(&r->home);

@@ -1,7 +1,13 @@
 /* cow-fs/root.h - guests' root directories: an upper layer of their own and what it stands on
  *
  * guests/<name>/ has up/ and wk/, the overlay's upper and work directory, and root.json, which
- * names the layers below: {"template": NAME, "layers": [ID, ...]} or {"rootfs": "/directory"}. */
+ * names the layers below: {"template": NAME, "layers": [ID, ...]} or {"rootfs": "/directory"}, and
+ * "domain": NAME unless files may be shared with all other guests. Once files are unified there are
+ * also manifest (manifest.h) and unify (unify.h).
+ *
+ * Who works on the files of a guest that is not running holds guests/<name>/ locked (flock), as
+ * does who opens it to mount it, until the root is closed; from then on the kernel's mark on the
+ * upper directory tells, cowfs_upper_in_use(). */
 #pragma once
 
 #include <stdbool.h>
@@ -11,14 +17,18 @@
 struct cowfs_source {
 	const char *template; /* exactly one of the two; borrowed */
 	const char *rootfs;   /* absolute path without symbolic links */
+	const char *domain;   /* files are shared within it only; NULL: with all without one */
 };
 
-/* What a mount needs, as O_PATH descriptors of directories. */
+/* What a mount needs, as descriptors of directories, O_PATH but for HOME. */
 struct cowfs_root {
-	int home;        /* the guest's directory, with up/ and wk/ */
+	int home;        /* the guest's directory, with up/ and wk/; locked (shared) */
 	int upper, work; /* these two */
 	int lower[COWFS_LAYERS_MAX];
 	unsigned n_lower; /* top first */
+	int pool[2];      /* the domain's if it has one, the default one; none with a rootfs */
+	unsigned n_pool;
+	bool needs_pool; /* some files are in it */
 };
 
 /* Makes GUEST's root: there whole or not at all. With DURABLE it is on the disk on return; without,
@@ -31,7 +41,10 @@ int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs
  * cowfs_sweep() frees the space. It must not be mounted any more. */
 int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *err);
 
-/* -ENOENT (NoSuchGuest); BadImage when a recorded rootfs is not there any more. */
+/* Opens what is needed to mount GUEST's root, hides the pool in it, and takes away what an
+ * interrupted unification left. -ENOENT (NoSuchGuest); BadImage when a recorded rootfs is not there
+ * any more; -EBUSY (WrongState) when its files are worked on, after a wait of COWFS_BUSY_MSEC. */
+#define COWFS_BUSY_MSEC 200
 int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root *ret,
 		    struct cos_err *err);
 void cowfs_root_close(struct cowfs_root *r);

@@ -15,19 +15,24 @@
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
-#define FORMAT     "1\n"
-#define RECORD_MAX 16384
+#define FORMAT      "1\n"
+#define FORMAT_POOL "2\n" /* files may be stubs, which who knows only 1 would not find data of */
+#define RECORD_MAX  16384
 
 static const struct {
 	const char *name;
 	size_t offset;
+	mode_t mode;
 } folders[] = {
-	{ "layers", offsetof(struct cowfs, layers) },
-	{ "templates", offsetof(struct cowfs, templates) },
-	{ "guests", offsetof(struct cowfs, guests) },
-	{ "trash", offsetof(struct cowfs, trash) },
-	{ "tmp", offsetof(struct cowfs, tmp) },
-	{ "log", offsetof(struct cowfs, log) },
+	{ "layers", offsetof(struct cowfs, layers), 0700 },
+	{ "templates", offsetof(struct cowfs, templates), 0700 },
+	{ "guests", offsetof(struct cowfs, guests), 0700 },
+	{ "snapshots", offsetof(struct cowfs, snapshots), 0700 },
+	{ "trash", offsetof(struct cowfs, trash), 0700 },
+	{ "tmp", offsetof(struct cowfs, tmp), 0700 },
+	{ "log", offsetof(struct cowfs, log), 0700 },
+	/* A guest's processes pass through it, with its ids. */
+	{ "pool", offsetof(struct cowfs, pool), 0755 },
 };
 
 int cowfs_id_make(char *id)
@@ -88,11 +93,12 @@ static int check_format(const struct cowfs *c, struct cos_err *err)
 	}
 	if (r < 0 && r != -E2BIG)
 		return cos_fail(err, COS_E_KERNEL, (int)-r, "read cow/format");
-	if (r == -E2BIG || strcmp(have, FORMAT) != 0) {
+	if (r == -E2BIG || (strcmp(have, FORMAT) != 0 && strcmp(have, FORMAT_POOL) != 0)) {
 		have[strcspn(have, "\n")] = '\0';
 		r = cos_fail(
 			err, COS_E_UNSUPPORTED, 0,
-			"cow/format in the state directory is \"%.16s\"; this cos knows only 1",
+			"cow/format in the state directory is \"%.16s\"; this cos knows only 1 "
+			"and 2",
 			str_is_text(have, 16) ? have : "?");
 		return cos_advise(err, (int)r, "upgrade cos, or use another state directory");
 	}
@@ -114,7 +120,7 @@ static int open_folders(struct cowfs *c, int state_dir, struct cos_err *err)
 		return cos_fail(err, COS_E_KERNEL, errno, "open cow/lock");
 	r = check_format(c, err);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(folders); i++) {
-		int fd = io_dir_at(c->dir, folders[i].name, 0700);
+		int fd = io_dir_at(c->dir, folders[i].name, folders[i].mode);
 
 		if (fd < 0)
 			return cos_fail(err, COS_E_KERNEL, -fd, "open cow/%s", folders[i].name);
@@ -123,9 +129,31 @@ static int open_folders(struct cowfs *c, int state_dir, struct cos_err *err)
 	return r;
 }
 
+int cowfs_domain_open(const struct cowfs *c, const char *domain)
+{
+	auto_close int domains = -1;
+
+	if (!domain || !domain[0])
+		return fcntl(c->dir, F_DUPFD_CLOEXEC, 3);
+	domains = io_dir_at(c->dir, "domains", 0700);
+	return domains < 0 ? domains : io_dir_at(domains, domain, 0700);
+}
+
+int cowfs_format_pool(const struct cowfs *c)
+{
+	char have[32] = "";
+	ssize_t r = io_read_at(c->dir, "format", have, sizeof(have));
+
+	if (r < 0)
+		return (int)r;
+	return strcmp(have, FORMAT_POOL) == 0 ? 0
+					      : io_replace_at(c->dir, "format", FORMAT_POOL,
+							      strlen(FORMAT_POOL), 0600, true);
+}
+
 int cowfs_open(int state_dir, struct cowfs *ret, struct cos_err *err)
 {
-	struct cowfs c = { -1, -1, -1, -1, -1, -1, -1, -1 };
+	struct cowfs c = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 };
 	int r = open_folders(&c, state_dir, err);
 
 	if (r < 0)
@@ -264,6 +292,11 @@ int cowfs_record_read(const struct cowfs *c, const char *guest, struct cowfs_rec
 		  .offset = offsetof(struct cowfs_record, rootfs),
 		  .min = 1,
 		  .max = sizeof(ret->rootfs) - 1 },
+		{ .name = "domain",
+		  .type = JSONX_STR,
+		  .offset = offsetof(struct cowfs_record, domain),
+		  .min = 1,
+		  .max = sizeof(ret->domain) - 1 },
 	};
 	char file[COWFS_NAME_SIZE + 16];
 	int r;
@@ -271,11 +304,13 @@ int cowfs_record_read(const struct cowfs *c, const char *guest, struct cowfs_rec
 	if (!str_is_name(guest) || !str_fmt(file, sizeof(file), "%s/root.json", guest))
 		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
 				str_is_text(guest, 128) ? guest : "this");
-	ret->template[0] = ret->rootfs[0] = '\0';
+	ret->template[0] = ret->rootfs[0] = ret->domain[0] = '\0';
 	ret->layers.n = 0;
 	r = cowfs_json_read(c->guests, file, fields, ARRAY_SIZE(fields), ret, err);
 	if (r == -ENOENT)
 		return cos_fail(err, COS_E_NO_GUEST, 0, "guest %s has no root directory", guest);
+	if (r == 0 && ret->domain[0] && !str_is_name(ret->domain))
+		r = cos_fail(err, COS_E_KERNEL, EUCLEAN, "%s: the domain is not a name", file);
 	if (r == 0 && (ret->layers.n > 0) == (ret->rootfs[0] != '\0'))
 		r = cos_fail(err, COS_E_KERNEL, EUCLEAN, "%s: neither layers nor a rootfs, or both",
 			     file);

@@ -1,9 +1,13 @@
 /* cow-fs/store.h - templates on disk, below <state>/cow
  *
- *   format                  "1\n"; anything else belongs to another version of cos
- *   layers/<id>/            root/ (the tree) and meta.json; never changed once it is here
+ *   format                  "1\n", or "2\n" once there is something in a pool; anything else
+ *                           belongs to another version of cos
+ *   layers/<id>/            root/ (the tree; up/ if it was a guest's) and meta.json, manifest if
+ *                           there are stubs in it; never changed once it is here
  *   templates/<name>.json   the layers of a template, top first
  *   guests/<name>/          up/ wk/ root.json, see root.h
+ *   snapshots/<guest>/      <name>.json, see snapshot.h
+ *   pool/ pool.ref/         objects, see pool.h; domains/<name>/ has the same for a trust domain
  *   tmp/<id>/               an import under way, locked (flock) by its importer
  *   tmp/g-<id>/             a guest's root under way; its maker holds `lock` shared
  *   log/<name>.log          what was said while a template was built
@@ -18,13 +22,15 @@
 
 #include "lib/base/err.h"
 
-#define COWFS_LAYERS_MAX 32
-#define COWFS_ID_SIZE    33  /* with NUL */
-#define COWFS_NAME_SIZE  128 /* NAME:TAG with NUL */
+#define COWFS_LAYERS_MAX  32
+#define COWFS_ID_SIZE     33  /* with NUL */
+#define COWFS_NAME_SIZE   128 /* NAME:TAG with NUL */
+#define COWFS_DOMAIN_SIZE 64  /* a trust domain's name with NUL */
 
 struct cowfs {
 	int dir; /* <state>/cow */
-	int layers, templates, guests, trash, tmp, log, lock;
+	int layers, templates, guests, trash, tmp, log, snapshots, lock;
+	int pool; /* the default domain's, a layer of guests' roots; see pool.h */
 };
 
 struct cowfs_layers {

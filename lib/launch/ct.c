@@ -266,6 +266,9 @@ static int root_mount(struct launch *l, struct cos_err *err)
 	struct cowfs_mount m = {
 		.lower = l->root->lower,
 		.n_lower = l->root->n_lower,
+		.pool = l->root->pool,
+		.n_pool = l->root->n_pool,
+		.needs_pool = l->root->needs_pool,
 		.home = l->root->home,
 		.userns = l->userns,
 		.id_base = l->id_base,

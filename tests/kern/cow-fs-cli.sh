@@ -101,7 +101,7 @@ for t in d:1 t in pipe fd fdd; do
 done
 is 'sweep' exits 0 sweep
 is 'leaves an empty store' test -z "$(find "$dir/state/cow" -mindepth 2)"
-echo 2 >"$dir/state/cow/format"
+echo 3 >"$dir/state/cow/format"
 is 'a newer format is refused' exits 1 template list
 is 'with advice' grep -q 'upgrade cos' "$dir/err"
 

@@ -52,6 +52,9 @@ static void the_layout_is_made_and_checked(void)
 	ok(stat_of(state, "cow").st_mode == (S_IFDIR | 0700), "a wider mode is narrowed");
 	cowfs_close(&again);
 	put(store.dir, "format", "2\n");
+	ok(cowfs_open(state, &again, &err) == 0, "a store with a pool is one of ours");
+	cowfs_close(&again);
+	put(store.dir, "format", "3\n");
 	ok(cowfs_open(state, &again, &err) == -EOPNOTSUPP && err.code == COS_E_UNSUPPORTED &&
 		   strstr(cos_err_todo(&err), "upgrade cos"),
 	   "a newer format is refused: %s", err.why);

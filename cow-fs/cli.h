@@ -1,0 +1,29 @@
+/* cow-fs/cli.h - what the files of the program cow-fs share */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cow-fs/store.h"
+
+#define EXCLUDES_MAX 64
+
+struct options {
+	const char *state_dir, *name, *output, *suite, *init, *include;
+	const char *merged, *freeze;
+	const char *exclude[EXCLUDES_MAX + 1]; /* NULL ends */
+	unsigned n_exclude;
+	uint64_t max_bytes, min_bytes;
+	uint32_t ids; /* 0: not given */
+	int fd;       /* -1: not given */
+	bool json_errors, progress, dry_run, background;
+};
+
+struct command {
+	const char *words[2];
+	int min, max; /* further arguments */
+	int (*run)(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err);
+};
+
+/* cli-pool.c; each ends with a row without RUN. */
+extern const struct command cli_pool_commands[];
