@@ -1,4 +1,4 @@
-/* cow-fs/cli-pool.c - commands on the pool: unify, selftest */
+/* cow-fs/cli-pool.c - commands on the pool: unify, gc, scrub, selftest */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -8,11 +8,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cow-fs/cli.h"
-#include "cow-fs/freeze.h"
+#include "cow-fs/gc.h"
 #include "cow-fs/mount.h"
 #include "cow-fs/selftest.h"
 #include "cow-fs/unify.h"
@@ -40,33 +39,6 @@ static int do_selftest(const struct cowfs *c, const struct options *o, char **ar
 
 /* ---- unify ---- */
 
-/* However this process ends, the guest goes on: a child waits for that. */
-static pid_t guard(struct freeze_group *g, int *ret_pipe)
-{
-	int p[2];
-	pid_t pid;
-	char c;
-
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return -errno;
-	pid = fork();
-	if (pid == 0) {
-		setsid();
-		close(p[1]);
-		while (read(p[0], &c, 1) < 0 && errno == EINTR)
-			;
-		freeze_group(false, g);
-		_exit(0);
-	}
-	close(p[0]);
-	if (pid < 0) {
-		close(p[1]);
-		return -errno;
-	}
-	*ret_pipe = p[1];
-	return pid;
-}
-
 /* CPU time and input that nobody else wants. */
 static void stay_behind(void)
 {
@@ -77,28 +49,35 @@ static void stay_behind(void)
 	syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
 }
 
-static const struct {
+struct count {
 	const char *name;
-	size_t offset;
-} counts[] = {
-#define ROW(field) { #field, offsetof(struct cowfs_unified, field) }
-	ROW(seen),	  ROW(candidates),  ROW(hashed_bytes), ROW(found),	ROW(added),
-	ROW(added_bytes), ROW(swapped),	    ROW(freed_bytes),  ROW(busy),	ROW(excluded),
-	ROW(unable),	  ROW(too_deep),    ROW(batches),      ROW(frozen_usec), ROW(frozen_max_usec),
+	size_t offset; /* of a uint64_t */
+};
+
+static const struct count unify_counts[] = {
+#define ROW(field)                                                                                 \
+	{                                                                                          \
+#field, offsetof(struct cowfs_unified, field)                                      \
+	}
+	ROW(seen),    ROW(candidates),  ROW(hashed_bytes),    ROW(found),
+	ROW(added),   ROW(added_bytes), ROW(swapped),         ROW(freed_bytes),
+	ROW(busy),    ROW(excluded),    ROW(unable),          ROW(too_deep),
+	ROW(batches), ROW(frozen_usec), ROW(frozen_max_usec),
 #undef ROW
 };
 
-static void say_unified(const struct options *o, const struct cowfs_unified *n)
+static void say_counts(const struct options *o, const struct count *rows, size_t n_rows,
+		       const void *from)
 {
 	bool json = o->output && strcmp(o->output, "json") == 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
-		uint64_t v = *(const uint64_t *)(const void *)((const char *)n + counts[i].offset);
+	for (size_t i = 0; i < n_rows; i++) {
+		uint64_t v = *(const uint64_t *)(const void *)((const char *)from + rows[i].offset);
 
 		if (json)
-			printf("%s\"%s\":%" PRIu64, i ? "," : "{", counts[i].name, v);
+			printf("%s\"%s\":%" PRIu64, i ? "," : "{", rows[i].name, v);
 		else
-			printf("%-16s %14" PRIu64 "\n", counts[i].name, v);
+			printf("%-16s %14" PRIu64 "\n", rows[i].name, v);
 	}
 	if (json)
 		puts("}");
@@ -111,72 +90,113 @@ static int say_unify_progress(const struct cowfs_unified *n, void *arg)
 	return fflush(stdout) < 0;
 }
 
-static int open_live(const struct options *o, struct cowfs_live *live, struct freeze_group *g,
-		     struct cos_err *err)
-{
-	int r;
+struct asked {
+	const struct cowfs *c;
+	const char *guest;
+	struct cowfs_unify u;
+	struct cowfs_unified n;
+};
 
-	if (!o->merged || !o->freeze)
-		return cos_fail(err, COS_E_INVALID, 0,
-				"a running guest needs both --merged and --freeze");
-	live->merged = open(o->merged, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (live->merged < 0)
-		return cos_fail(err, COS_E_INVALID, errno, "open %s", o->merged);
-	r = freeze_group_open(o->freeze, g);
-	if (r < 0)
-		return cos_fail(err, COS_E_INVALID, -r, "open the control group %s", o->freeze);
-	live->freeze = freeze_group;
-	live->arg = g;
-	return 0;
+static int unify_live(const struct cowfs_live *live, void *arg, struct cos_err *err)
+{
+	struct asked *a = arg;
+
+	a->u.live = live;
+	return cowfs_unify(a->c, a->guest, &a->u, &a->n, err);
 }
 
-static int unify_live(const struct cowfs *c, const char *guest, struct cowfs_unify *u,
-		      const struct options *o, struct cowfs_unified *n, struct cos_err *err)
+static int do_unify(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
 {
-	struct freeze_group g = { .dir = -1 };
-	struct cowfs_live live = { .merged = -1 };
-	auto_close int end = -1;
-	int r = open_live(o, &live, &g, err);
-	pid_t pid = r < 0 ? r : guard(&g, &end);
-
-	if (r == 0 && pid < 0)
-		r = cos_fail(err, COS_E_KERNEL, -pid, "start a guard");
-	if (r == 0) {
-		u->live = &live;
-		r = cowfs_unify(c, guest, u, n, err);
-		close_p(&end);
-		waitpid(pid, NULL, 0);
-	}
-	close_p(&live.merged);
-	freeze_group_close(&g);
-	return r;
-}
-
-static int do_unify(const struct cowfs *c, const struct options *o, char **arg,
-		    struct cos_err *err)
-{
-	struct cowfs_unified n = { 0 };
-	struct cowfs_unify u = {
-		.exclude = o->exclude,
-		.min_bytes = o->min_bytes,
-		.dry_run = o->dry_run,
-		.progress = o->progress ? say_unify_progress : NULL,
+	struct asked a = {
+		.c = c,
+		.guest = arg[0],
+		.u = { .exclude = o->exclude,
+		       .min_bytes = o->min_bytes,
+		       .dry_run = o->dry_run,
+		       .progress = o->progress ? say_unify_progress : NULL },
 	};
 	int r;
 
 	if (o->background)
 		stay_behind();
 	if (o->merged || o->freeze)
-		r = unify_live(c, arg[0], &u, o, &n, err);
+		r = cli_with_live(o, unify_live, &a, err);
 	else
-		r = cowfs_unify(c, arg[0], &u, &n, err);
-	if (r == 0 || n.seen > 0)
-		say_unified(o, &n);
+		r = cowfs_unify(c, arg[0], &a.u, &a.n, err);
+	if (r == 0 || a.n.seen > 0)
+		say_counts(o, unify_counts, ARRAY_SIZE(unify_counts), &a.n);
+	return r;
+}
+
+/* ---- gc, scrub ---- */
+
+static int do_gc(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
+{
+	static const struct count counts[] = {
+#define ROW(field) { #field, offsetof(struct cowfs_collected, field) }
+		ROW(objects), ROW(bytes),   ROW(marked),      ROW(young),
+		ROW(trimmed), ROW(removed), ROW(freed_bytes),
+#undef ROW
+	};
+	const struct cowfs_gc gc = {
+		.dry_run = o->dry_run,
+		.trim = true,
+		.grace_usec = o->grace_usec,
+	};
+	struct cowfs_collected n;
+	int r = cowfs_gc(c, o->domain, &gc, &n, err);
+
+	(void)arg;
+	if (r == 0)
+		say_counts(o, counts, ARRAY_SIZE(counts), &n);
+	return r;
+}
+
+static int say_scrub_progress(uint64_t objects, uint64_t bytes, void *arg)
+{
+	(void)arg;
+	printf("progress %" PRIu64 " %" PRIu64 "\n", objects, bytes);
+	return fflush(stdout) < 0;
+}
+
+static int do_scrub(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
+{
+	static const struct count counts[] = {
+#define ROW(field) { #field, offsetof(struct cowfs_scrubbed, field) }
+		ROW(objects), ROW(bytes), ROW(bad), ROW(repaired), ROW(quarantined),
+#undef ROW
+	};
+	auto_close int from = o->from ? open(o->from, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	const struct cowfs_scrub s = {
+		.from = from,
+		.dry_run = o->dry_run,
+		.progress = o->progress ? say_scrub_progress : NULL,
+	};
+	struct cowfs_scrubbed n = { 0 };
+	int r;
+
+	(void)arg;
+	if (o->from && from < 0)
+		return cos_fail(err, COS_E_INVALID, errno, "open %s", o->from);
+	if (o->background)
+		stay_behind();
+	r = cowfs_scrub(c, o->domain, &s, &n, err);
+	if (r == 0 || n.objects > 0)
+		say_counts(o, counts, ARRAY_SIZE(counts), &n);
+	if (r == 0 && n.bad > n.repaired)
+		return cos_advise(
+			err,
+			cos_fail(err, COS_E_KERNEL, EUCLEAN, "%" PRIu64 " damaged objects%s",
+				 n.bad - n.repaired, o->dry_run ? "" : " were put aside"),
+			"name a directory that has whole copies with --from, or restore the "
+			"state directory from a backup");
 	return r;
 }
 
 const struct command cli_pool_commands[] = {
 	{ { "unify", NULL }, 1, 1, do_unify },
+	{ { "gc", NULL }, 0, 0, do_gc },
+	{ { "scrub", NULL }, 0, 0, do_scrub },
 	{ { "selftest", NULL }, 0, 0, do_selftest },
 	{ .run = NULL },
 };

@@ -13,7 +13,8 @@ struct options {
 	const char *merged, *freeze;
 	const char *exclude[EXCLUDES_MAX + 1]; /* NULL ends */
 	unsigned n_exclude;
-	uint64_t max_bytes, min_bytes;
+	const char *domain, *from;
+	uint64_t max_bytes, min_bytes, grace_usec;
 	uint32_t ids; /* 0: not given */
 	int fd;       /* -1: not given */
 	bool json_errors, progress, dry_run, background;
@@ -25,5 +26,13 @@ struct command {
 	int (*run)(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err);
 };
 
-/* cli-pool.c; each ends with a row without RUN. */
+/* cli-pool.c, cli-guest.c; each ends with a row without RUN. */
 extern const struct command cli_pool_commands[];
+extern const struct command cli_guest_commands[];
+
+/* cli-guest.c: LIVE from --merged and --freeze, if they were given, around FN: 1. 0: not given, FN
+ * was not called. Whatever ends this process, the guest goes on. */
+struct cowfs_live;
+int cli_with_live(const struct options *o,
+		  int (*fn)(const struct cowfs_live *live, void *arg, struct cos_err *err),
+		  void *arg, struct cos_err *err);

@@ -61,9 +61,6 @@ char *cowfs_record_text(const struct cowfs_record *rec);
  * unless one is at work. Leaf. */
 int cowfs_swap_recover(int home, int upper);
 
-/* A user namespace in which ids 0 to 65535 are BASE and those that follow it; its descriptor. */
-int cowfs_userns_make(uint32_t base);
-
 /* The tree of layer ID: root/, or up/ when it was a guest's. O_PATH. */
 int cowfs_layer_open(const struct cowfs *c, const char *id, struct cos_err *err);
 
@@ -73,5 +70,12 @@ int cowfs_domain_open(const struct cowfs *c, const char *domain);
 /* Notes down that a pool is in use: older versions then refuse the store. Durable. */
 int cowfs_format_pool(const struct cowfs *c);
 
+/* Calls FN for the layers of each snapshot, until it returns not 0; tells when a record cannot be
+ * read. */
+int cowfs_snapshots_each(const struct cowfs *c, int (*fn)(const struct cowfs_layers *l, void *arg),
+			 void *arg, struct cos_err *err);
+
+/* For a table of fields: V at the pointer AT is an array of ids. */
+int cowfs_layers_parse(json_t *v, const char *at, struct cowfs_layers *l, struct cos_err *err);
 /* An array of ids; NULL when memory is out. */
 json_t *cowfs_layers_json(const struct cowfs_layers *l);

@@ -28,6 +28,7 @@
 #define STATE_DIR    COS_LOCALSTATEDIR "/lib/cos"
 #define BUSYBOX      "/bin/busybox"
 #define SWEEP_ROUNDS 1000
+#define GRACE_USEC   (3600 * USEC_PER_SEC)
 
 /* ---- what is said ---- */
 
@@ -294,7 +295,8 @@ static const struct command template_commands[] = {
 	{ .run = NULL },
 };
 
-static const struct command *const tables[] = { template_commands, cli_pool_commands };
+static const struct command *const tables[] = { template_commands, cli_guest_commands,
+						cli_pool_commands };
 
 /* Ends in a guest: without the store, and without what libraries do at exit. */
 static bool is_inside(const struct command *cmd)
@@ -310,7 +312,17 @@ static const char usage[] =
 	"  template list                    show the templates\n"
 	"  template delete NAME             delete one that no guest stands on\n"
 	"  sweep                            free the space of what was deleted or interrupted\n"
+	"  root make GUEST TEMPLATE         make a guest's root directory, without a daemon\n"
+	"  root mount GUEST DIR             mount it; umount(8) ends that\n"
+	"  root remove GUEST                take it away\n"
+	"  clone GUEST NEW                  make another guest with its files\n"
+	"  snapshot make GUEST NAME         keep its files as they are now\n"
+	"  snapshot list GUEST              show what was kept\n"
+	"  snapshot restore GUEST NAME      put them back; what they are now is gone\n"
+	"  snapshot delete GUEST NAME       do not keep them any more\n"
 	"  unify GUEST                      store its files once with those of other guests\n"
+	"  gc                               remove stored files that nobody needs\n"
+	"  scrub                            look for damaged ones, and repair them\n"
 	"  selftest                         try what unification needs of the kernel\n"
 	"Options:\n"
 	"  --state-dir DIR    default " STATE_DIR "\n"
@@ -320,15 +332,19 @@ static const char usage[] =
 	"  --suite SUITE      build debian: release [the host's, else stable]\n"
 	"  --init INIT        build debian: systemd, sysvinit or none [systemd]\n"
 	"  --include LIST     build debian: more packages, separated by commas\n"
-	"  --ids FIRST        build debian: 65536 user ids that packages' scripts run with\n"
-	"  --dry-run          unify: change nothing, tell what would be\n"
+	"  --ids FIRST        build debian: 65536 user ids that packages' scripts run with;\n"
+	"                     root mount: that the guest's ids are mapped to\n"
+	"  --domain NAME      root make, gc, scrub: share within this trust domain only\n"
+	"  --dry-run          unify, gc, scrub: change nothing, tell what would be\n"
 	"  --exclude PATTERN  unify: leave these paths alone too; may come again\n"
 	"  --min-size SIZE    unify: leave shorter files alone\n"
-	"  --merged DIR       unify: it runs, and this is its root\n"
-	"  --freeze DIR       unify: its directory in cgroup v2 or in v1's freezer\n"
-	"  --background       unify: only when nobody else wants the disk or a CPU\n"
-	"  --progress         import, build: lines \"progress FILES BYTES\" on stdout\n"
-	"  -o table|json      list: form of the output\n"
+	"  --merged DIR       unify, clone: it runs, and this is its root\n"
+	"  --freeze DIR       unify, clone: its directory in cgroup v2 or in v1's freezer\n"
+	"  --grace TIME       gc: keep what was stored in the last TIME [1h]\n"
+	"  --from DIR         scrub: look here too for whole copies\n"
+	"  --background       unify, scrub: only when nobody else wants the disk or a CPU\n"
+	"  --progress         import, build, unify, scrub: lines \"progress FILES BYTES\" on stdout\n"
+	"  -o table|json      list, unify, gc, scrub: form of the output\n"
 	"  --json-errors      errors as one line of JSON on stderr\n"
 	"  -h, --help\n";
 
@@ -351,6 +367,9 @@ enum {
 	OPT_MERGED,
 	OPT_FREEZE,
 	OPT_BACKGROUND,
+	OPT_DOMAIN,
+	OPT_GRACE,
+	OPT_FROM,
 };
 
 static int bad(struct cos_err *err, const char *what)
@@ -378,6 +397,15 @@ static int take_pool_option(struct options *o, int opt, struct cos_err *err)
 		return 0;
 	case OPT_FREEZE:
 		o->freeze = optarg;
+		return 0;
+	case OPT_DOMAIN:
+		o->domain = optarg;
+		return 0;
+	case OPT_GRACE:
+		return str_to_usec(optarg, &o->grace_usec) < 0 ? bad(err, "--grace: not a time")
+							       : 0;
+	case OPT_FROM:
+		o->from = optarg;
 		return 0;
 	case OPT_BACKGROUND:
 		o->background = true;
@@ -506,10 +534,13 @@ int main(int argc, char **argv)
 		{ "merged", required_argument, NULL, OPT_MERGED },
 		{ "freeze", required_argument, NULL, OPT_FREEZE },
 		{ "background", no_argument, NULL, OPT_BACKGROUND },
+		{ "domain", required_argument, NULL, OPT_DOMAIN },
+		{ "grace", required_argument, NULL, OPT_GRACE },
+		{ "from", required_argument, NULL, OPT_FROM },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	struct options o = { .state_dir = STATE_DIR, .fd = -1 };
+	struct options o = { .state_dir = STATE_DIR, .fd = -1, .grace_usec = GRACE_USEC };
 	const struct command *cmd = NULL;
 	struct cos_err err = { 0 };
 	int opt, r = 0;

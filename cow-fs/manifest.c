@@ -162,8 +162,7 @@ static int append_new(int fd, off_t at, struct digest_set *s, const struct diges
 
 int manifest_add(int dir, struct digest_set *s, const struct digest *d, size_t n)
 {
-	auto_close int fd =
-		openat(dir, MANIFEST, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	auto_close int fd = openat(dir, MANIFEST, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
 	int r;
 

@@ -24,7 +24,8 @@ bool digest_set_has(const struct digest_set *s, const struct digest *d);
 int digest_set_add(struct digest_set *s, const struct digest *d);
 void digest_set_done(struct digest_set *s);
 
-/* Adds all that DIR/manifest names; 0 also when there is none. -EUCLEAN when it is not one. Leaf. */
+/* Adds all that DIR/manifest names; 0 also when there is none. -EUCLEAN when it is not one. Leaf.
+ */
 int manifest_read(int dir, struct digest_set *s);
 /* Adds to DIR/manifest those of D that S does not have, and then to S; durable on return. Leaf. */
 int manifest_add(int dir, struct digest_set *s, const struct digest *d, size_t n);

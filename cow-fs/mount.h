@@ -52,6 +52,9 @@ int cowfs_mount_readonly(const struct cowfs_mount *m, unsigned features, struct 
  * gets a line. 50 us. Leaf. */
 int cowfs_upper_in_use(int upper);
 
+/* A user namespace in which ids 0 to 65535 are BASE and those that follow it; its descriptor. */
+int cowfs_userns_make(uint32_t base);
+
 /* Tries each way on directories below DIR (made and removed) and returns the features that work, or
  * a negative errno when not even the oldest way does. A few ms, once. */
 int cowfs_probe(int dir, struct cos_err *err);

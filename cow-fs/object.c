@@ -62,7 +62,8 @@ static int hex_value(char c)
 
 bool object_from_ref(const char *folder, const char *name, struct digest *ret)
 {
-	if (strlen(folder) != 2 || strlen(name) != DIGEST_SIZE * 2UL || memcmp(folder, name, 2) != 0)
+	if (strlen(folder) != 2 || strlen(name) != DIGEST_SIZE * 2UL ||
+	    memcmp(folder, name, 2) != 0)
 		return false;
 	for (size_t i = 0; i < DIGEST_SIZE; i++) {
 		int high = hex_value(name[i * 2]), low = hex_value(name[i * 2 + 1]);

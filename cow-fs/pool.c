@@ -212,6 +212,54 @@ int pool_drop(const struct cowfs_pool *p, const struct digest *d)
 	return unlinkat(p->ref, ref, 0) < 0 ? -errno : 0;
 }
 
+/* ---- damaged ones ---- */
+
+/* Where FOLDER/NAME is, the name is another's from now on. */
+static int link_over(int fd, int dir, const char *name)
+{
+	char tmp[COWFS_ID_SIZE];
+	int r = cowfs_id_make(tmp);
+
+	if (r == 0)
+		r = link_fd(fd, dir, tmp);
+	if (r == 0 && renameat(dir, tmp, dir, name) < 0) {
+		r = -errno;
+		unlinkat(dir, tmp, 0);
+	}
+	return r;
+}
+
+int pool_replace(const struct cowfs_pool *p, struct digester *g, int fd, const struct digest *d)
+{
+	auto_close int to = openat(p->ref, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	char path[OBJECT_PATH_SIZE], ref[OBJECT_REF_SIZE];
+	struct digest is;
+	uint64_t size;
+	int r = to < 0 ? -errno : copy_hashed(g, fd, to, UINT64_MAX, &is, &size);
+
+	if (r < 0)
+		return r;
+	if (memcmp(&is, d, sizeof(is)) != 0)
+		return -EAGAIN;
+	if (fchmod(to, OBJECT_MODE) < 0 || fsync(to) < 0)
+		return -errno;
+	object_path(d, path);
+	object_ref(d, ref);
+	r = link_over(to, p->ref, ref);
+	return r == 0 ? link_over(to, p->objects, path) : r;
+}
+
+int pool_quarantine(const struct cowfs_pool *p, const struct digest *d)
+{
+	char path[OBJECT_PATH_SIZE], ref[OBJECT_REF_SIZE];
+
+	object_path(d, path);
+	object_ref(d, ref);
+	if (unlinkat(p->objects, path, 0) < 0 && errno != ENOENT)
+		return -errno;
+	return renameat(p->ref, ref, p->bad, ref + 3) < 0 ? -errno : 0;
+}
+
 /* ---- all of them ---- */
 
 struct each {
@@ -266,9 +314,10 @@ static int open_parts(int base, struct cowfs_pool *p)
 
 	p->objects = pool < 0 ? -1 : io_dir_at(pool, OBJECT_FOLDER, 0755);
 	p->ref = io_dir_at(base, "pool.ref", 0700);
+	p->bad = io_dir_at(base, "pool.bad", 0700);
 	p->runs = io_dir_at(base, "pool.run", 0700);
 	p->lock = openat(base, "pool.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (p->objects < 0 || p->ref < 0 || p->runs < 0 || p->lock < 0)
+	if (p->objects < 0 || p->ref < 0 || p->bad < 0 || p->runs < 0 || p->lock < 0)
 		return errno ? -errno : -EIO;
 	return 0;
 }
@@ -354,7 +403,9 @@ static int lock_pool(struct cowfs_pool *p, enum cowfs_pool_how how)
 int cowfs_pool_open(const struct cowfs *c, const char *domain, enum cowfs_pool_how how,
 		    struct cowfs_pool *ret, struct cos_err *err)
 {
-	struct cowfs_pool p = { .objects = -1, .ref = -1, .lock = -1, .runs = -1, .run = -1 };
+	struct cowfs_pool p = {
+		.objects = -1, .ref = -1, .bad = -1, .lock = -1, .runs = -1, .run = -1
+	};
 	auto_close int base = -1;
 	int r;
 
@@ -388,6 +439,7 @@ void cowfs_pool_close(struct cowfs_pool *p)
 	close_p(&p->run);
 	close_p(&p->runs);
 	close_p(&p->lock);
+	close_p(&p->bad);
 	close_p(&p->ref);
 	close_p(&p->objects);
 }

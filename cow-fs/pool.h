@@ -7,8 +7,8 @@
  *   pool.lock           shared: adds and uses objects; exclusive: takes some away
  *
  * Invariants. An object is never changed. Its name in ref comes first, when its data is written;
- * its name in .c only when its data is on the disk. So nlink 2 means: there, whole, durable; nlink 1
- * is an insert under way or an interrupted one, which nothing names. While a guest is mounted
+ * its name in .c only when its data is on the disk. So nlink 2 means: there, whole, durable; nlink
+ * 1 is an insert under way or an interrupted one, which nothing names. While a guest is mounted
  * objects are only added; cowfs_gc() alone takes away those that no manifest names.
  *
  * A trust domain has a pool of its own, below domains/<name>/. */
@@ -22,8 +22,8 @@
 #include "cow-fs/store.h"
 
 struct cowfs_pool {
-	int objects, ref, lock; /* .c, pool.ref, pool.lock */
-	int runs, run;          /* pool.run, and the one of this process; -1 */
+	int objects, ref, bad, lock; /* .c, pool.ref, pool.bad, pool.lock */
+	int runs, run;               /* pool.run, and the one of this process; -1 */
 	char run_name[COWFS_ID_SIZE];
 	bool unsettled;   /* set by who leaves pending objects behind: others will find them */
 	uint64_t removed; /* remains of interrupted inserts */
@@ -31,7 +31,8 @@ struct cowfs_pool {
 
 enum cowfs_pool_how {
 	COWFS_POOL_LOOK, /* no lock: counts and names, which may be gone a moment later */
-	COWFS_POOL_ADD,  /* shared lock; what interrupted runs left is removed if nobody else is here */
+	COWFS_POOL_ADD, /* shared lock; what interrupted runs left is removed if nobody else is here
+			 */
 	COWFS_POOL_TAKE, /* exclusive lock: InUse (-EBUSY) when somebody has any */
 };
 
@@ -65,6 +66,13 @@ int pool_sync(const struct cowfs_pool *p);
 int pool_open_object(const struct cowfs_pool *p, const struct digest *d);
 /* Takes an object away, both names. The caller has the exclusive lock. Leaf. */
 int pool_drop(const struct cowfs_pool *p, const struct digest *d);
+
+/* Puts a copy of the content of FD in the place of the damaged object D; durable on return. -EAGAIN
+ * when that content is not D's. The caller has the exclusive lock. Leaf. */
+int pool_replace(const struct cowfs_pool *p, struct digester *g, int fd, const struct digest *d);
+/* Moves a damaged object to pool.bad/; what it stood for cannot be read any more. The caller has
+ * the exclusive lock. Leaf. */
+int pool_quarantine(const struct cowfs_pool *p, const struct digest *d);
 
 /* Calls FN for each name in ref, in no order, until it returns not 0. Leaf. */
 int pool_each(const struct cowfs_pool *p,

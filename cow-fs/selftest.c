@@ -278,7 +278,8 @@ static const struct {
 	{ "a write copies the data and leaves the object", a_write_breaks_the_link },
 	{ "a stub replaces a file of a mounted root", a_stub_replaces_a_file },
 	{ "a lease tells of writers, maps and readers", leases_see_writers },
-	{ "a store through a mapping changes a file's times", a_store_by_mapping_shows_in_the_times },
+	{ "a store through a mapping changes a file's times",
+	  a_store_by_mapping_shows_in_the_times },
 	{ "the kernel tells which root is in use", a_guests_root_is_known_to_be_in_use },
 };
 
@@ -325,7 +326,7 @@ int cowfs_selftest(int dir, unsigned features, cowfs_say *say, void *arg, struct
 		if (say)
 			say(rules[i].name, r,
 			    r == -EBADMSG ? "done, but with another result"
-			    : r < 0	  ? strerrordesc_np(-r)
+			    : r < 0       ? strerrordesc_np(-r)
 					  : "",
 			    arg);
 		if (r < 0)

@@ -171,7 +171,7 @@ void cowfs_close(struct cowfs *c)
 	close_p(&c->dir);
 }
 
-static int layers_parse(json_t *v, const char *at, struct cowfs_layers *l, struct cos_err *err)
+int cowfs_layers_parse(json_t *v, const char *at, struct cowfs_layers *l, struct cos_err *err)
 {
 	size_t n = json_array_size(v);
 
@@ -226,7 +226,7 @@ int cowfs_json_read(int dir, const char *name, const struct jsonx_field *f, size
 
 static int parse_template_layers(json_t *v, const char *at, void *to, struct cos_err *err)
 {
-	return layers_parse(v, at, &((struct cowfs_template *)to)->layers, err);
+	return cowfs_layers_parse(v, at, &((struct cowfs_template *)to)->layers, err);
 }
 
 int cowfs_template_read(const struct cowfs *c, const char *name, struct cowfs_template *ret,
@@ -274,7 +274,7 @@ int cowfs_template_find(const struct cowfs *c, const char *name, struct cowfs_la
 
 static int parse_record_layers(json_t *v, const char *at, void *to, struct cos_err *err)
 {
-	return layers_parse(v, at, &((struct cowfs_record *)to)->layers, err);
+	return cowfs_layers_parse(v, at, &((struct cowfs_record *)to)->layers, err);
 }
 
 int cowfs_record_read(const struct cowfs *c, const char *guest, struct cowfs_record *ret,

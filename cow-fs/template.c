@@ -295,6 +295,11 @@ static int name_by_guest(const char *guest, void *arg)
 	return name_layers(k, &rec.layers);
 }
 
+static int name_by_snapshot(const struct cowfs_layers *l, void *arg)
+{
+	return name_layers(arg, l);
+}
+
 static int collect_layer(const char *id, void *arg)
 {
 	struct collecting *k = arg;
@@ -327,6 +332,8 @@ int cowfs_layers_collect(const struct cowfs *c, struct cos_err *err)
 		r = io_each_entry(c->layers, collect_layer, &k);
 	if (r == 0 && k.unnamed > 0) {
 		r = io_each_entry(c->guests, name_by_guest, &k);
+		if (r == 0)
+			r = cowfs_snapshots_each(c, name_by_snapshot, &k, err);
 		k.retire = true;
 		if (r == 0)
 			r = io_each_entry(c->layers, collect_layer, &k);

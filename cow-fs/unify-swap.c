@@ -24,12 +24,12 @@
 
 struct batch {
 	struct unify *f;
-	size_t from, n;      /* candidates */
-	int fd[BATCH_MAX];   /* the files; -1: not swapped */
-	char name[48];       /* of the directory that the stubs are in */
-	int stubs;           /* that directory */
-	int live;            /* the same through the guest's root; -1 */
-	int parent;          /* where the last file was swapped, and its path */
+	size_t from, n;    /* candidates */
+	int fd[BATCH_MAX]; /* the files; -1: not swapped */
+	char name[48];     /* of the directory that the stubs are in */
+	int stubs;         /* that directory */
+	int live;          /* the same through the guest's root; -1 */
+	int parent;        /* where the last file was swapped, and its path */
 	char parent_path[TREE_PATH_SIZE];
 };
 
@@ -107,8 +107,8 @@ static int parent_of(struct batch *b, const char *path, const char **ret_name)
 	close_p(&b->parent);
 	memcpy(b->parent_path, path, len);
 	b->parent_path[len] = '\0';
-	b->parent = io_open2(root, len ? b->parent_path : ".", O_PATH | O_DIRECTORY, 0,
-			     NOT_ELSEWHERE);
+	b->parent =
+		io_open2(root, len ? b->parent_path : ".", O_PATH | O_DIRECTORY, 0, NOT_ELSEWHERE);
 	return b->parent;
 }
 
@@ -127,8 +127,8 @@ static int swap_one(struct batch *b, size_t i)
 	struct stat st, at;
 	int dir, r;
 
-	if (now < 0 || fstat(now, &at) < 0 || fstat(b->fd[i], &st) < 0 ||
-	    !unify_is_same(c, &st) || at.st_ino != st.st_ino)
+	if (now < 0 || fstat(now, &at) < 0 || fstat(b->fd[i], &st) < 0 || !unify_is_same(c, &st) ||
+	    at.st_ino != st.st_ino)
 		return -EAGAIN;
 	r = unify_lease(b->fd[i], may_have_readers(c, &st));
 	if (r < 0)
@@ -261,8 +261,9 @@ static int swap_live(struct batch *b, size_t *ret_done)
 	if (e < 0)
 		return cos_fail(b->f->err, COS_E_KERNEL, -e, "thaw the guest");
 	if (r == -ENOENT)
-		return cos_fail(b->f->err, COS_E_STATE, 0,
-				"what was given as the guest's root is not an overlay on its files");
+		return cos_fail(
+			b->f->err, COS_E_STATE, 0,
+			"what was given as the guest's root is not an overlay on its files");
 	return r < 0 ? cos_fail(b->f->err, COS_E_KERNEL, -r, "swap files") : 0;
 }
 

@@ -30,9 +30,9 @@
 #define SETTLE_USEC 20000
 
 const char *const cowfs_excludes[] = {
-	"etc/shadow*",	  "etc/gshadow*",    "etc/ssh/ssh_host_*", "etc/ssl/private/*",
-	"*.ssh/*",	  "*.gnupg/*",	     "etc/machine-id",	   "*/random-seed",
-	"etc/krb5.keytab", "etc/wireguard/*", "*/private/*.key",   NULL,
+	"etc/shadow*",     "etc/gshadow*",    "etc/ssh/ssh_host_*", "etc/ssl/private/*",
+	"*.ssh/*",         "*.gnupg/*",       "etc/machine-id",     "*/random-seed",
+	"etc/krb5.keytab", "etc/wireguard/*", "*/private/*.key",    NULL,
 };
 
 /* ---- leases ---- */
@@ -96,8 +96,8 @@ static bool is_worth_it(const struct unify *f, const struct stat *st)
 
 static bool is_settled(const struct stat *st)
 {
-	uint64_t changed = (uint64_t)st->st_ctim.tv_sec * USEC_PER_SEC +
-			   (uint64_t)st->st_ctim.tv_nsec / 1000;
+	uint64_t changed =
+		(uint64_t)st->st_ctim.tv_sec * USEC_PER_SEC + (uint64_t)st->st_ctim.tv_nsec / 1000;
 
 	return clock_read_usec(CLOCK_REALTIME_COARSE) >= changed + SETTLE_USEC;
 }
@@ -444,8 +444,8 @@ static bool is_guests_home(const struct cowfs *c, const char *guest, int home)
 {
 	struct stat st, at;
 
-	return fstat(home, &st) == 0 &&
-	       fstatat(c->guests, guest, &at, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == at.st_ino;
+	return fstat(home, &st) == 0 && fstatat(c->guests, guest, &at, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_ino == at.st_ino;
 }
 
 static int run_guest(struct unify *f, const struct cowfs *c, const char *guest)

@@ -5,8 +5,8 @@
  * and another inode number. No write is lost: a file is swapped only when nobody had it open for
  * writing while it was hashed and when it was swapped, and its change time and size stayed the same
  * in between; a running guest is frozen for each batch of swaps. A file that somebody has open to
- * read is swapped only if it is a program or a library: whoever follows a growing file would be left
- * with the old one. */
+ * read is swapped only if it is a program or a library: whoever follows a growing file would be
+ * left with the old one. */
 #pragma once
 
 #include <stdbool.h>
@@ -33,28 +33,29 @@ struct cowfs_live {
 
 /* All of them counts of files, if not said otherwise. */
 struct cowfs_unified {
-	uint64_t seen;          /* regular files */
-	uint64_t candidates;    /* of them hashed */
+	uint64_t seen;       /* regular files */
+	uint64_t candidates; /* of them hashed */
 	uint64_t hashed_bytes;
-	uint64_t found;         /* whose content was in the pool */
-	uint64_t added;         /* objects made */
-	uint64_t added_bytes;   /* on the disk */
-	uint64_t swapped;       /* files that are stubs now; with dry_run: would be */
-	uint64_t freed_bytes;   /* on the disk, that their data took */
-	uint64_t busy;          /* left out: open, or changed just now or meanwhile */
-	uint64_t excluded;      /* left out by a pattern */
-	uint64_t unable;        /* left out: attributes or names that a stub cannot have; no space */
-	uint64_t too_deep;      /* entries left out */
-	uint64_t batches;       /* of a running guest */
-	uint64_t frozen_usec;   /* in all of them together */
+	uint64_t found;       /* whose content was in the pool */
+	uint64_t added;       /* objects made */
+	uint64_t added_bytes; /* on the disk */
+	uint64_t swapped;     /* files that are stubs now; with dry_run: would be */
+	uint64_t freed_bytes; /* on the disk, that their data took */
+	uint64_t busy;        /* left out: open, or changed just now or meanwhile */
+	uint64_t excluded;    /* left out by a pattern */
+	uint64_t unable;      /* left out: attributes or names that a stub cannot have; no space */
+	uint64_t too_deep;    /* entries left out */
+	uint64_t batches;     /* of a running guest */
+	uint64_t frozen_usec; /* in all of them together */
 	uint64_t frozen_max_usec;
 };
 
 struct cowfs_unify {
-	const char *const *exclude; /* fnmatch(3) patterns for paths without a first slash, where '*'
-				       matches slashes too; in addition to cowfs_excludes; NULL ends */
-	uint64_t min_bytes;         /* shorter files stay; 0: what saves space on this file system */
-	bool dry_run;               /* look and hash only: nothing is changed */
+	const char *const
+		*exclude;   /* fnmatch(3) patterns for paths without a first slash, where '*'
+			       matches slashes too; in addition to cowfs_excludes; NULL ends */
+	uint64_t min_bytes; /* shorter files stay; 0: what saves space on this file system */
+	bool dry_run;       /* look and hash only: nothing is changed */
 	const struct cowfs_live *live; /* NULL: it must not be running */
 	/* Called for each batch and about every 64 files; not 0 ends the work with that. NULL. */
 	int (*progress)(const struct cowfs_unified *n, void *arg);

@@ -78,8 +78,7 @@ static void objects_are_added_once(void)
 	r = cowfs_pool_open(&store, NULL, COWFS_POOL_ADD, &p, &err);
 	ok(r == 0, "opened: %s", r < 0 ? err.why : "");
 	ok(says(store.dir, "format", "2\n"), "the store has a pool from now on");
-	ok(pool_add(&p, hash, fd, UINT64_MAX, &d, &size) == POOL_PENDING && size == 80000,
-	   "added");
+	ok(pool_add(&p, hash, fd, UINT64_MAX, &d, &size) == POOL_PENDING && size == 80000, "added");
 	ok(pool_find(&p, &d) == POOL_PENDING, "not to be used yet");
 	ok(pool_add(&p, hash, fd, UINT64_MAX, &again, &size) == POOL_PENDING &&
 		   memcmp(&d, &again, sizeof(d)) == 0,
@@ -209,7 +208,8 @@ static void domains_have_their_own(void)
 	ok(pool_find(&q, &d) == POOL_MISSING, "other objects");
 	cowfs_pool_close(&q);
 	cowfs_pool_close(&p);
-	ok(cowfs_pool_open(&store, "../x", COWFS_POOL_ADD, &p, &err) == -EINVAL, "no path as a name");
+	ok(cowfs_pool_open(&store, "../x", COWFS_POOL_ADD, &p, &err) == -EINVAL,
+	   "no path as a name");
 	close(fd);
 }
 

@@ -175,7 +175,8 @@ static void attributes_stay(void)
 	fd = openat(m, "f", O_RDONLY);
 	ok(fgetxattr(fd, "user.note", got, sizeof(got)) == 5 && memcmp(got, "hello", 5) == 0,
 	   "user attributes");
-	ok(fgetxattr(fd, "security.capability", got, sizeof(got)) >= 20, "and capabilities are there");
+	ok(fgetxattr(fd, "security.capability", got, sizeof(got)) >= 20,
+	   "and capabilities are there");
 	close(fd);
 	close(m);
 	close(up);
@@ -283,7 +284,8 @@ static void domains_do_not_mix(void)
 	up = upper_of("red1");
 	put_data(up, "one", 1, BIG, 0644);
 	put_data(upper_of("red2"), "one", 1, BIG, 0644);
-	ok(unify("red1") == 0 && n.found == 0 && n.added == 1, "not found in another domain's pool");
+	ok(unify("red1") == 0 && n.found == 0 && n.added == 1,
+	   "not found in another domain's pool");
 	ok(unify("red2") == 0 && n.found == 1, "found in its own");
 	m = mount_guest("red2");
 	ok(has_data(m, "one", 1, BIG) && !has(m, OBJECT_FOLDER), "and read");

@@ -1,0 +1,21 @@
+/* cow-fs/take.h - a guest that is held, so that nobody starts or unifies it */
+#pragma once
+
+#include "cow-fs/inner.h"
+#include "lib/base/err.h"
+
+struct cowfs_taken {
+	int home, up; /* HOME is locked exclusively */
+	int note;     /* guests/<name>/unify, locked; -1: none */
+	struct cowfs_record rec;
+};
+
+/* Holds GUEST; with RUNNING only against unification, and it may run. InUse, WrongState. */
+int cowfs_take(const struct cowfs *c, const char *guest, bool running, struct cowfs_taken *ret,
+	       struct cos_err *err);
+void cowfs_let_go(struct cowfs_taken *t);
+
+/* An empty home for a guest in tmp/, with the looks of the directory UP for its root and the record
+ * REC; its name in RET_NAME. Leaf. */
+int cowfs_home_make(const struct cowfs *c, const struct cowfs_record *rec, int up, bool durable,
+		    char ret_name[COWFS_ID_SIZE + 8]);

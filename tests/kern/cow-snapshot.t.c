@@ -1,0 +1,313 @@
+/* tests/kern/cow-snapshot.t.c - snapshots, clones, objects nobody needs and damaged ones */
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "cow-fs/clone.h"
+#include "cow-fs/gc.h"
+#include "cow-fs/inner.h"
+#include "cow-fs/snapshot.h"
+#include "tests/kern/cow-guest.h"
+
+#define ID_A "00000000000000000000000000000aaa"
+#define BIG  50000UL
+
+static int unify(const char *guest)
+{
+	const struct cowfs_unify u = { 0 };
+	struct cowfs_unified n;
+
+	let_settle();
+	return cowfs_unify(&store, guest, &u, &n, &err);
+}
+
+static void put_text(const char *guest, const char *name, const char *text)
+{
+	int up = upper_of(guest);
+
+	io_replace_at(up, name, text, strlen(text), 0644, false);
+	close(up);
+}
+
+static bool reads(const char *guest, const char *name, const char *text)
+{
+	int m = mount_guest(guest);
+	bool good = m >= 0 && says(m, name, text);
+
+	if (m < 0)
+		printf("# %s\n", err.why);
+	close(m);
+	return good;
+}
+
+static void snapshots_keep_what_was(void)
+{
+	json_t *list = NULL;
+	int m;
+
+	make_guest("a", "t", NULL);
+	put_data(upper_of("a"), "big", 1, BIG, 0755);
+	put_text("a", "f", "one");
+	ok(unify("a") == 0, "with a stub in it");
+	ok(cowfs_snapshot_make(&store, "a", "s1", &err) == 0, "taken: %s", err.why);
+	ok(cowfs_snapshot_make(&store, "a", "s1", &err) == -EEXIST, "the name is taken");
+	ok(reads("a", "f", "one"), "the guest has its files");
+	put_text("a", "f", "two");
+	ok(cowfs_snapshot_make(&store, "a", "s2", &err) == 0, "a second one");
+	ok(cowfs_snapshot_make(&store, "a", "same", &err) == 0, "without a change");
+	m = mount_guest("a");
+	unlinkat(m, "f", 0);
+	ok(cowfs_snapshot_make(&store, "a", "s3", &err) == -EBUSY && err.code == COS_E_IN_USE,
+	   "not while it runs: %s", err.why);
+	close(m);
+	ok(cowfs_snapshot_make(&store, "a", "s3", &err) == 0, "a third one, with a file less");
+	ok(cowfs_snapshot_list(&store, "a", &list, &err) == 0 && json_array_size(list) == 4 &&
+		   strcmp(json_string_value(json_object_get(json_array_get(list, 0), "name")),
+			  "s1") == 0,
+	   "listed, oldest first");
+	ok(json_array_size(json_object_get(json_array_get(list, 2), "layers")) == 3,
+	   "one without a change has no layer of its own");
+	ok(json_is_true(json_object_get(json_array_get(list, 3), "current")) &&
+		   json_is_false(json_object_get(json_array_get(list, 0), "current")),
+	   "the last one is what the guest is");
+	json_decref(list);
+	ok(cowfs_snapshot_restore(&store, "a", "s1", &err) == 0 && reads("a", "f", "one"),
+	   "the first one is back");
+	m = mount_guest("a");
+	ok(has_data(m, "big", 1, BIG) && !has(m, OBJECT_FOLDER), "with what its stubs stood for");
+	close(m);
+	ok(cowfs_snapshot_restore(&store, "a", "s3", &err) == 0 && !reads("a", "f", "one") &&
+		   !reads("a", "f", "two"),
+	   "the third one");
+	ok(cowfs_snapshot_restore(&store, "a", "s2", &err) == 0 && reads("a", "f", "two"),
+	   "the second one");
+	ok(cowfs_snapshot_restore(&store, "a", "s9", &err) == -ENOENT, "there is no ninth: %s",
+	   err.why);
+	ok(cowfs_snapshot_make(&store, "a", "../x", &err) == -EINVAL &&
+		   cowfs_snapshot_make(&store, "nobody", "x", &err) == -ENOENT,
+	   "names are checked");
+}
+
+static void layers_go_with_their_last_name(void)
+{
+	unsigned before = entries_in(store.layers);
+
+	sweep_all();
+	ok(entries_in(store.layers) == before && before == 4, "a template and three layers");
+	ok(cowfs_snapshot_delete(&store, "a", "s3", &err) == 0, "the third one is deleted");
+	sweep_all();
+	ok(entries_in(store.layers) == before - 1, "its layer goes");
+	ok(cowfs_snapshot_restore(&store, "a", "s1", &err) == 0, "back to the first");
+	cowfs_snapshot_delete(&store, "a", "s2", &err);
+	ok(cowfs_snapshot_delete(&store, "a", "s2", &err) == -ENOENT, "deleted once");
+	cowfs_snapshot_delete(&store, "a", "same", &err);
+	sweep_all();
+	ok(entries_in(store.layers) == before - 2 && reads("a", "f", "one"),
+	   "those of the others too, but not the guest's");
+}
+
+static void clones_go_their_own_way(void)
+{
+	int m;
+
+	ok(cowfs_clone(&store, "a", "b", true, &err) == 0, "cloned: %s", err.why);
+	ok(cowfs_clone(&store, "a", "b", true, &err) == -EEXIST, "once");
+	put_text("b", "f", "of b");
+	ok(reads("a", "f", "one") && reads("b", "f", "of b"), "each has its own file");
+	m = mount_guest("b");
+	ok(has_data(m, "big", 1, BIG), "and shares the rest");
+	close(m);
+	ok(cowfs_clone(&store, "b", "c", false, &err) == 0 &&
+		   cowfs_root_remove(&store, "b", &err) == 0,
+	   "a clone of the clone, which is removed");
+	sweep_all();
+	ok(reads("c", "f", "of b"), "is not harmed");
+	m = mount_guest("c");
+	mkdirat(upper_of("c"), "made-by-host", 0755);
+	close(m);
+	unlinkat(upper_of("c"), OBJECT_FOLDER, 0);
+	mkdirat(upper_of("c"), OBJECT_FOLDER, 0755);
+	ok(cowfs_clone(&store, "c", "d", false, &err) < 0 && err.code == COS_E_STATE,
+	   "a guest with a /.c of its own: %s", err.why);
+	unlinkat(upper_of("c"), OBJECT_FOLDER, AT_REMOVEDIR);
+	ok(entries_in(store.tmp) == 0, "nothing is left in tmp");
+}
+
+static void running_guests_are_copied(void)
+{
+	int m = mount_guest("c"), k;
+	struct stat one, two;
+
+	symlinkat("target", upper_of("c"), "link");
+	put_data(upper_of("c"), "own", 5, BIG, 04755);
+	linkat(upper_of("c"), "own", upper_of("c"), "own2", 0);
+	mknodat(upper_of("c"), "fifo", S_IFIFO | 0622, 0);
+	close(m);
+	m = mount_guest("c");
+	unlinkat(m, "f", 0);
+	ok(cowfs_clone(&store, "c", "e", false, &err) == -EBUSY, "a running guest is no stopped one");
+	ok(cowfs_clone_live(&store, "c", "e", NULL, &err) == 0, "copied: %s", err.why);
+	k = mount_guest("e");
+	ok(k >= 0 && has_data(k, "big", 1, BIG) && has_data(k, "own", 5, BIG) && !has(k, "f"),
+	   "files, stubs and what was removed");
+	one = stat_of(k, "own");
+	two = stat_of(k, "own2");
+	ok(one.st_ino == two.st_ino && one.st_nlink == 2 && one.st_mode == (S_IFREG | 04755),
+	   "hard links and modes");
+	ok(S_ISLNK(stat_of(k, "link").st_mode) && S_ISFIFO(stat_of(k, "fifo").st_mode), "the rest");
+	put_text("e", "other", "x");
+	ok(!has(m, "other"), "the guest that runs is another one");
+	close(k);
+	close(m);
+	ok(entries_in(store.tmp) == 0, "nothing is left in tmp");
+}
+
+static void unneeded_objects_are_collected(void)
+{
+	struct cowfs_gc o = { .dry_run = true };
+	struct cowfs_collected n;
+	struct cowfs_pool p;
+	int m;
+
+	make_guest("g1", "t", NULL);
+	make_guest("g2", "t", NULL);
+	put_data(upper_of("g1"), "x", 100, BIG, 0644);
+	put_data(upper_of("g2"), "x", 100, BIG, 0644);
+	put_data(upper_of("g2"), "y", 101, BIG, 0644);
+	unify("g1");
+	unify("g2");
+	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.objects == 3 && n.marked == 3 &&
+		   n.removed == 0,
+	   "all three are needed");
+	cowfs_root_remove(&store, "g2", &err);
+	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.removed == 1 && n.freed_bytes >= BIG,
+	   "a guest less: one would go");
+	o = (struct cowfs_gc){ .grace_usec = 3600ULL * 1000000 };
+	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.removed == 0 && n.young == 1,
+	   "not in its time of grace");
+	o.grace_usec = 0;
+	cowfs_pool_open(&store, NULL, COWFS_POOL_ADD, &p, &err);
+	ok(cowfs_gc(&store, NULL, &o, &n, &err) == -EBUSY && err.code == COS_E_IN_USE,
+	   "not while somebody adds: %s", err.why);
+	cowfs_pool_close(&p);
+	m = mount_guest("g1");
+	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.removed == 1 && n.marked == 2, "it goes");
+	ok(has_data(m, "x", 100, BIG), "a running guest does not notice");
+	close(m);
+	m = mount_guest("g1");
+	unlinkat(m, "x", 0);
+	o.trim = true;
+	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.trimmed == 0 && n.removed == 0,
+	   "what a running guest removed stays in its manifest");
+	close(m);
+	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.trimmed == 1 && n.removed == 1,
+	   "a stopped one's is written anew");
+	m = openat(home_of("g1"), "manifest", O_WRONLY);
+	pwrite(m, "nonsense........", 16, 0);
+	close(m);
+	ok(cowfs_gc(&store, NULL, &o, &n, &err) == -EUCLEAN && n.removed == 0,
+	   "with a damaged manifest nothing goes: %s", err.why);
+	cowfs_root_remove(&store, "g1", &err);
+}
+
+static void damaged_objects_are_found(void)
+{
+	struct cowfs_scrub o = { .from = -1 };
+	struct cowfs_scrubbed n;
+	int root = tree_of("t"), m, fd;
+	char path[80];
+	ssize_t len;
+
+	make_guest("s", "t", NULL);
+	put_data(root, "in-template", 7, BIG, 0644);
+	put_data(upper_of("s"), "can-be-mended", 7, BIG, 0644);
+	put_data(upper_of("s"), "cannot", 8, BIG, 0644);
+	unify("s");
+	ok(cowfs_scrub(&store, NULL, &o, &n, &err) == 0 && n.objects == 3 && n.bad == 0,
+	   "all are whole");
+	for (int i = 0; i < 2; i++) {
+		char to[64];
+
+		fd = openat(upper_of("s"), i ? "cannot" : "can-be-mended", O_RDONLY);
+		len = fgetxattr(fd, "trusted.overlay.redirect", to, sizeof(to) - 1);
+		to[len] = '\0';
+		close(fd);
+		snprintf(path, sizeof(path), "pool%s", to);
+		fd = openat(store.dir, path, O_WRONLY);
+		pwrite(fd, "rot", 3, 20000);
+		close(fd);
+	}
+	o.dry_run = true;
+	ok(cowfs_scrub(&store, NULL, &o, &n, &err) == 0 && n.bad == 2 && n.repaired == 0,
+	   "two are not");
+	o.dry_run = false;
+	ok(cowfs_scrub(&store, NULL, &o, &n, &err) == 0 && n.bad == 2 && n.repaired == 1 &&
+		   n.quarantined == 1,
+	   "one is mended from the template, one is put aside");
+	m = mount_guest("s");
+	ok(has_data(m, "can-be-mended", 7, BIG), "the mended one is right");
+	fd = openat(m, "cannot", O_RDONLY);
+	ok(fd < 0 || read(fd, path, 1) < 0, "of the other one no wrong byte is read");
+	close(m);
+	ok(cowfs_scrub(&store, NULL, &o, &n, &err) == 0 && n.bad == 0, "then all are whole again");
+	put_data(upper_of("s"), "again", 8, BIG, 0644);
+	unify("s");
+	m = mount_guest("s");
+	ok(has_data(m, "cannot", 8, BIG), "the content comes back: so does the file");
+	close(m);
+}
+
+static void a_kill_leaves_a_guest(void)
+{
+	unsigned good = 0;
+
+	make_guest("k", "t", NULL);
+	put_text("k", "f", "kept");
+	for (int round = 0; round < 24; round++) {
+		char name[16], text[16];
+		pid_t pid;
+
+		snprintf(name, sizeof(name), "k%d", round);
+		snprintf(text, sizeof(text), "%d", round);
+		put_text("k", "n", text);
+		pid = fork();
+		if (pid == 0)
+			_exit(cowfs_clone(&store, "k", name, round % 2, &err) < 0);
+		usleep(round * 60);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		good += reads("k", "f", "kept") && reads("k", "n", text);
+		if (has(store.guests, name))
+			good -= !reads(name, "n", text);
+		if (round % 8 == 7) {
+			cowfs_snapshot_make(&store, "k", "back", &err);
+			cowfs_snapshot_restore(&store, "k", "back", &err);
+			cowfs_snapshot_delete(&store, "k", "back", &err);
+		}
+		sweep_all();
+	}
+	ok(good == 24, "a guest that is cloned while that is killed is whole: %u", good);
+}
+
+int main(void)
+{
+	fixture_init();
+	guests_init();
+	close(make_layer(ID_A));
+	make_template("t", ID_A);
+	snapshots_keep_what_was();
+	layers_go_with_their_last_name();
+	clones_go_their_own_way();
+	running_guests_are_copied();
+	unneeded_objects_are_collected();
+	damaged_objects_are_found();
+	a_kill_leaves_a_guest();
+	cowfs_close(&store);
+	return tap_done();
+}
