@@ -59,10 +59,10 @@ static const struct count unify_counts[] = {
 	{                                                                                          \
 #field, offsetof(struct cowfs_unified, field)                                      \
 	}
-	ROW(seen),    ROW(candidates),  ROW(hashed_bytes),    ROW(found),
-	ROW(added),   ROW(added_bytes), ROW(swapped),         ROW(freed_bytes),
-	ROW(busy),    ROW(excluded),    ROW(unable),          ROW(too_deep),
-	ROW(batches), ROW(frozen_usec), ROW(frozen_max_usec),
+	ROW(seen),      ROW(candidates),  ROW(hashed_bytes), ROW(found),
+	ROW(added),     ROW(added_bytes), ROW(swapped),      ROW(freed_bytes),
+	ROW(busy),      ROW(excluded),    ROW(unable),       ROW(too_deep),
+	ROW(sync_usec), ROW(batches),     ROW(frozen_usec),  ROW(frozen_max_usec),
 #undef ROW
 };
 

@@ -113,8 +113,9 @@ static int copy_data(int from, int to, off_t size)
 
 static int copy_file(struct copy *c, const struct walk_entry *e, int dir)
 {
-	auto_close int from = openat(e->dir, e->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
-							      O_NOCTTY | O_NOATIME | O_CLOEXEC);
+	auto_close int from =
+		openat(e->dir, e->name,
+		       O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_NOATIME | O_CLOEXEC);
 	auto_close int to = -1;
 	int r;
 

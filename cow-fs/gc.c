@@ -28,8 +28,7 @@ struct collecting {
 static int mark(const char *name, void *arg)
 {
 	struct collecting *k = arg;
-	auto_close int dir =
-		openat(k->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	auto_close int dir = openat(k->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (dir < 0)
 		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;

@@ -8,15 +8,15 @@
 
 struct cowfs_gc {
 	bool dry_run;
-	bool trim;           /* first write the manifests of guests that do not run anew: cowfs_trim() */
+	bool trim; /* first write the manifests of guests that do not run anew: cowfs_trim() */
 	uint64_t grace_usec; /* younger objects stay: the next unification may find them */
 };
 
 struct cowfs_collected {
-	uint64_t objects, bytes; /* in the pool before; on the disk */
-	uint64_t marked;         /* of them named by a manifest */
-	uint64_t young;          /* not named, and kept */
-	uint64_t trimmed;        /* names in manifests that no stub had */
+	uint64_t objects, bytes;       /* in the pool before; on the disk */
+	uint64_t marked;               /* of them named by a manifest */
+	uint64_t young;                /* not named, and kept */
+	uint64_t trimmed;              /* names in manifests that no stub had */
 	uint64_t removed, freed_bytes; /* with dry_run: would be */
 };
 
@@ -26,9 +26,9 @@ struct cowfs_collected {
 int cowfs_gc(const struct cowfs *c, const char *domain, const struct cowfs_gc *o,
 	     struct cowfs_collected *ret, struct cos_err *err);
 
-/* Writes GUEST's manifest anew, with what its stubs stand for now: since it was begun, the guest may
- * have written to or removed many. Reads an attribute of each file without data. InUse when it runs.
- * *RET_GONE gets how many digests are not in it any more. */
+/* Writes GUEST's manifest anew, with what its stubs stand for now: since it was begun, the guest
+ * may have written to or removed many. Reads an attribute of each file without data. InUse when it
+ * runs. *RET_GONE gets how many digests are not in it any more. */
 int cowfs_trim(const struct cowfs *c, const char *guest, uint64_t *ret_gone, struct cos_err *err);
 
 struct cowfs_scrub {
@@ -47,8 +47,8 @@ struct cowfs_scrubbed {
 };
 
 /* Reads every object of the pool. A damaged one is replaced by a whole copy if a template, a layer
- * or a guest has that file with its own data; else it goes to pool.bad/, because no answer is better
- * than a wrong one. A running guest that has the damaged object open goes on reading it. InUse, with
- * *RET counted, when there is something to repair and somebody adds to the pool. */
+ * or a guest has that file with its own data; else it goes to pool.bad/, because no answer is
+ * better than a wrong one. A running guest that has the damaged object open goes on reading it.
+ * InUse, with *RET counted, when there is something to repair and somebody adds to the pool. */
 int cowfs_scrub(const struct cowfs *c, const char *domain, const struct cowfs_scrub *o,
 		struct cowfs_scrubbed *ret, struct cos_err *err);

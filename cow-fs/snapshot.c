@@ -60,7 +60,8 @@ static int dress_as_layer(const struct cowfs_taken *t, bool durable, const char 
 	if (r == -EEXIST)
 		return cos_advise(err,
 				  cos_fail(err, COS_E_STATE, 0,
-					   "%s has made a file or directory /" OBJECT_FOLDER, guest),
+					   "%s has made a file or directory /" OBJECT_FOLDER,
+					   guest),
 				  "remove it in the guest: cos keeps that name for itself");
 	if (r == 0)
 		r = put_json(t->home, "meta.json",
@@ -276,9 +277,8 @@ static int list_one(const char *file, void *arg)
 	r = snapshot_read(l->dir, file, &s, l->err);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	j = json_pack("{s:s, s:o, s:I, s:b}", "name", name, "layers",
-		      cowfs_layers_json(&s.layers), "created", (json_int_t)s.created, "current",
-		      is_current(l, &s.layers));
+	j = json_pack("{s:s, s:o, s:I, s:b}", "name", name, "layers", cowfs_layers_json(&s.layers),
+		      "created", (json_int_t)s.created, "current", is_current(l, &s.layers));
 	while ((other = json_array_get(l->out, at)) &&
 	       json_integer_value(json_object_get(other, "created")) <= (json_int_t)s.created)
 		at++;
@@ -287,8 +287,7 @@ static int list_one(const char *file, void *arg)
 		       : 0;
 }
 
-int cowfs_snapshot_list(const struct cowfs *c, const char *guest, json_t **ret,
-			struct cos_err *err)
+int cowfs_snapshot_list(const struct cowfs *c, const char *guest, json_t **ret, struct cos_err *err)
 {
 	auto_json json_t *out = json_array();
 	auto_close int dir = -1;

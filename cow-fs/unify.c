@@ -154,6 +154,7 @@ static int note_round(struct unify *f)
 /* Everything that stubs will name is on the disk before the first stub. */
 static int flush_round(struct unify *f)
 {
+	uint64_t start = clock_usec();
 	int r = 0;
 
 	if (f->n == 0 || f->u->dry_run) {
@@ -165,6 +166,7 @@ static int flush_round(struct unify *f)
 		r = note_round(f);
 	if (r == 0)
 		r = pool_sync(f->pool);
+	f->count.sync_usec += clock_usec() - start;
 	if (r < 0) {
 		f->pool->unsettled = true;
 		return cos_fail(f->err, COS_E_KERNEL, -r, "write objects and manifest");

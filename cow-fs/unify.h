@@ -45,6 +45,7 @@ struct cowfs_unified {
 	uint64_t excluded;    /* left out by a pattern */
 	uint64_t unable;      /* left out: attributes or names that a stub cannot have; no space */
 	uint64_t too_deep;    /* entries left out */
+	uint64_t sync_usec;   /* waits for the disk */
 	uint64_t batches;     /* of a running guest */
 	uint64_t frozen_usec; /* in all of them together */
 	uint64_t frozen_max_usec;

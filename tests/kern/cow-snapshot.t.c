@@ -151,7 +151,8 @@ static void running_guests_are_copied(void)
 	close(m);
 	m = mount_guest("c");
 	unlinkat(m, "f", 0);
-	ok(cowfs_clone(&store, "c", "e", false, &err) == -EBUSY, "a running guest is no stopped one");
+	ok(cowfs_clone(&store, "c", "e", false, &err) == -EBUSY,
+	   "a running guest is no stopped one");
 	ok(cowfs_clone_live(&store, "c", "e", NULL, &err) == 0, "copied: %s", err.why);
 	k = mount_guest("e");
 	ok(k >= 0 && has_data(k, "big", 1, BIG) && has_data(k, "own", 5, BIG) && !has(k, "f"),
