@@ -53,7 +53,10 @@ static void row(const char *what, double value, const char *unit, double other, 
 	double ratio = other > 0 ? value / other : 0;
 
 	printf("%s\t%s\t%.4g\t%s\t%.4g\t%s\t%.3g\t%.3g\t%s\n", fs_type, what, value, unit, other,
-	       versus, ratio, reach, reach <= 0 ? "-" : ratio <= reach ? "yes" : "no");
+	       versus, ratio, reach,
+	       reach <= 0       ? "-"
+	       : ratio <= reach ? "yes"
+				: "no");
 	fflush(stdout);
 }
 
@@ -218,10 +221,9 @@ static int mount_plain(const char *name, bool mapped)
 {
 	int home = io_dir_at(place, name, 0700), up = io_dir_at(home, "up", 0755);
 	int wk = io_dir_at(home, "wk", 0700), low, mnt;
-	struct cowfs_mount m = { .n_lower = 1,
-				 .home = home,
-				 .userns = mapped ? userns : -1,
-				 .id_base = IDS };
+	struct cowfs_mount m = {
+		.n_lower = 1, .home = home, .userns = mapped ? userns : -1, .id_base = IDS
+	};
 
 	low = openat(store.layers, LAYER "/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	m.lower = &low;
@@ -581,7 +583,8 @@ static void bench_speed(void)
 	took = bench_nsec() - start - n.sync_usec * 1000;
 	row("unify into a populated pool", (double)took / 1e6, "ms", (double)hash / 1e6,
 	    "hashing alone", 2.5);
-	printf("# %" PRIu64 " of %" PRIu64 " files found, hashing %.0f MB/s, waits for the disk %.1f ms\n",
+	printf("# %" PRIu64 " of %" PRIu64
+	       " files found, hashing %.0f MB/s, waits for the disk %.1f ms\n",
 	       n.found, n.candidates, (double)h.bytes * 1e3 / (double)hash,
 	       (double)n.sync_usec / 1e3);
 	digester_free(h.g);
@@ -643,8 +646,8 @@ static void bench_import(void)
 	char tar[96], from[128], to[96], state[96], cowfs[PATH_MAX + 32];
 	const char *const pack[] = { "tar", "-C", from, "-cf", tar, ".", NULL };
 	const char *const unpack[] = { "tar", "-C", to, "-xf", tar, NULL };
-	const char *const import[] = { cowfs, "--state-dir", state, "template", "import",
-				       "i",   tar,	     NULL };
+	const char *const import[] = { cowfs,    "--state-dir", state, "template",
+				       "import", "i",           tar,   NULL };
 	uint64_t start, theirs, ours;
 
 	snprintf(from, sizeof(from), "%s/at/state/cow/layers/" LAYER "/root", b.place);
@@ -665,7 +668,8 @@ static void bench_import(void)
 	if (bench_run(&b, import, -1) != 0)
 		die("import");
 	ours = bench_nsec() - start;
-	row("import of a tar", (double)ours / 1e6, "ms", (double)theirs / 1e6, "tar x and syncfs", 2);
+	row("import of a tar", (double)ours / 1e6, "ms", (double)theirs / 1e6, "tar x and syncfs",
+	    2);
 	io_remove_tree(place, "unpacked", 0);
 	unlinkat(place, "tree.tar", 0);
 }

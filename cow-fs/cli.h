@@ -17,7 +17,7 @@ struct options {
 	uint64_t max_bytes, min_bytes, grace_usec;
 	uint32_t ids; /* 0: not given */
 	int fd;       /* -1: not given */
-	bool json_errors, progress, dry_run, background;
+	bool json_errors, progress, dry_run, background, unify;
 };
 
 struct command {

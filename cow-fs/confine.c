@@ -50,7 +50,7 @@ static const char filter_words[] =
 	"  \"read\", \"pread64\", \"readv\", \"write\", \"pwrite64\", \"writev\", \"lseek\","
 	"  \"close\", \"fstat\", \"newfstatat\", \"fstatfs\", \"statx\", \"fcntl\", \"dup\","
 	"  \"openat\", \"openat2\", \"getdents64\", \"readlinkat\", \"faccessat\", \"faccessat2\","
-	"  \"mkdirat\", \"unlinkat\", \"linkat\", \"symlinkat\", \"ftruncate\", \"copy_file_range\","
+	"  \"mkdirat\", \"unlinkat\", \"linkat\", \"symlinkat\", \"renameat\", \"renameat2\", \"ftruncate\", \"copy_file_range\","
 	"  \"fchown\", \"fchownat\", \"fchmod\", \"fchmodat\", \"utimensat\", \"fadvise64\","
 	"  \"fgetxattr\", \"flistxattr\", \"fsetxattr\","
 	"  \"brk\", \"munmap\", \"mremap\", \"madvise\", \"futex\", \"clock_gettime\","

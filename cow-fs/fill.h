@@ -11,6 +11,17 @@
  * Sets the locale to C. */
 int fill_from_tar(struct tree *t, int fd, struct cos_err *err);
 
+/* One layer of an OCI image, a tar archive as above. Its whiteouts (".wh.NAME", ".wh..wh..opq") are
+ * for what T has by then, so they go first: one call for each. */
+enum layer_pass { LAYER_TAKES_AWAY, LAYER_PUTS };
+int fill_from_layer(struct tree *t, int fd, enum layer_pass pass, struct cos_err *err);
+
+/* The OCI layout in the directory DIR: the only image in it, or the only one for MACHINE as
+ * uname(2) has it. Digests are checked. */
+struct digester;
+int fill_from_oci(struct tree *t, int dir, struct digester *g, const char *machine,
+		  struct cos_err *err);
+
 /* The directory FD. What is mounted below it is left out, and so is the directory that EXCEPT names
  * by device and inode (the store itself). */
 struct fill_except {

@@ -15,9 +15,12 @@
 
 #include "cow-fs/busybox.h"
 #include "cow-fs/confine.h"
+#include "cow-fs/digest.h"
 #include "cow-fs/fill.h"
 #include "cow-fs/import.h"
 #include "cow-fs/inner.h"
+#include "cow-fs/pool.h"
+#include "cow-fs/unify.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
@@ -29,10 +32,8 @@
 #define ATTR_SAFE    (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 
 static const char *const kind_names[] = {
-	[IMPORT_DIR] = "dir",
-	[IMPORT_TAR] = "tar",
-	[IMPORT_BUSYBOX] = "busybox",
-	[IMPORT_DEBIAN] = "debian",
+	[IMPORT_DIR] = "dir",         [IMPORT_TAR] = "tar",       [IMPORT_OCI] = "oci",
+	[IMPORT_BUSYBOX] = "busybox", [IMPORT_DEBIAN] = "debian",
 };
 
 /* What the child says, a record in one write(): shorter than PIPE_BUF, so never torn. */
@@ -54,6 +55,8 @@ struct import {
 	int mount;  /* its root/, detached */
 	int source; /* what the child reads */
 	char *applets;
+	struct digester *digester; /* made before the child is confined */
+	struct utsname uts;
 	struct debian_run debian;
 	int log; /* of the build; -1 */
 	struct fill_except except;
@@ -67,6 +70,7 @@ static void import_done(struct import *m)
 	close_p(&m->dir);
 	close_p(&m->log);
 	free(take_ptr(m->applets));
+	digester_free(take_ptr(m->digester));
 }
 
 /* ---- the child ---- */
@@ -88,6 +92,9 @@ static int fill(struct import *m, struct tree *t, struct cos_err *err)
 		break;
 	case IMPORT_TAR:
 		r = fill_from_tar(t, CONFINE_SOURCE, err);
+		break;
+	case IMPORT_OCI:
+		r = fill_from_oci(t, CONFINE_SOURCE, m->digester, m->uts.machine, err);
 		break;
 	case IMPORT_BUSYBOX:
 		r = fill_from_busybox(t, CONFINE_SOURCE, m->applets, err);
@@ -264,11 +271,11 @@ static int open_mounts(struct import *m, struct cos_err *err)
 	r = m->mount < 0 ? m->mount : mnt_attr(m->mount, ATTR_SAFE, 0, false);
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "clone the mount of cow/tmp");
-	if (m->src->kind == IMPORT_DIR) {
+	if (m->src->kind == IMPORT_DIR || m->src->kind == IMPORT_OCI) {
 		from = mnt_clone(m->src->fd, "", false);
 		r = from < 0 ? from : mnt_attr(from, ATTR_SAFE | MOUNT_ATTR_RDONLY, 0, false);
 	}
-	if (m->src->kind == IMPORT_DIR && r == 0)
+	if (from >= 0 && r == 0)
 		m->source = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	else if (m->src->kind == IMPORT_DEBIAN)
 		m->source = fcntl(m->debian.tar, F_DUPFD_CLOEXEC, 3);
@@ -292,10 +299,8 @@ static int write_json(int dir, const char *name, json_t *owned)
 static int write_records(struct import *m, struct cos_err *err)
 {
 	uint64_t now = clock_wall_usec();
-	struct utsname uts;
 	int r;
 
-	uname(&uts);
 	r = write_json(m->dir, "meta.json",
 		       json_pack("{s:I, s:I, s:I, s:s}", "files", (json_int_t)m->last.n.files,
 				 "bytes", (json_int_t)m->last.n.bytes, "created", (json_int_t)now,
@@ -303,7 +308,7 @@ static int write_records(struct import *m, struct cos_err *err)
 	if (r == 0)
 		r = write_json(m->dir, "template.json",
 			       json_pack("{s:[s], s:I, s:s}", "layers", m->id, "created",
-					 (json_int_t)now, "arch", uts.machine));
+					 (json_int_t)now, "arch", m->uts.machine));
 	if (r == 0 && syncfs(m->dir) < 0)
 		r = -errno;
 	return r < 0 ? tree_fail(err, "the new layer", "make durable", -r) : 0;
@@ -347,9 +352,30 @@ static int start_debian(struct import *m, struct cos_err *err)
 
 static int end_debian(struct import *m, int r, struct cos_err *err)
 {
+	if (m->src->kind != IMPORT_DEBIAN)
+		return r;
 	r = debian_end(&m->debian, r, err);
 	if (r < 0 && (err->code == COS_E_IMAGE || err->code == COS_E_TIMEOUT))
 		return cos_advise(err, r, "read cow/log/%s.log in the state directory", m->name);
+	return r;
+}
+
+/* Nobody has the tree yet: what templates have in common is stored once from the start. */
+static int unify(struct import *m, struct cos_err *err)
+{
+	auto_close int root = openat(m->dir, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct cowfs_unify u = { 0 };
+	struct cowfs_unified n;
+	struct cowfs_pool pool;
+	int r;
+
+	if (root < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open cow/tmp/%s/root", m->id);
+	r = cowfs_pool_open(m->c, NULL, COWFS_POOL_ADD, &pool, err);
+	if (r < 0)
+		return r;
+	r = cowfs_unify_tree(&pool, m->dir, root, &u, &n, err);
+	cowfs_pool_close(&pool);
 	return r;
 }
 
@@ -359,6 +385,10 @@ static int build(struct import *m, struct cos_err *err)
 
 	if (r < 0)
 		return tree_fail(err, "cow/tmp", "make a directory", -r);
+	uname(&m->uts);
+	m->digester = m->src->kind == IMPORT_OCI ? digester_new() : NULL;
+	if (m->src->kind == IMPORT_OCI && !m->digester)
+		return cos_fail(err, COS_E_KERNEL, ENOMEM, "make a digest");
 	if (m->src->kind == IMPORT_DEBIAN)
 		r = start_debian(m, err);
 	if (r == 0)
@@ -369,6 +399,8 @@ static int build(struct import *m, struct cos_err *err)
 		r = run_child(m, err);
 	close_p(&m->mount);
 	r = end_debian(m, r, err);
+	if (r == 0 && m->src->unify)
+		r = unify(m, err);
 	if (r == 0)
 		r = write_records(m, err);
 	return r < 0 ? r : publish(m, err);

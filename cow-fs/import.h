@@ -3,19 +3,22 @@
  * Not part of libcowfs.a: it needs libarchive, which no daemon should carry. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cow-fs/debian.h"
 #include "cow-fs/store.h"
 #include "cow-fs/tree.h"
 
-enum import_kind { IMPORT_DIR, IMPORT_TAR, IMPORT_BUSYBOX, IMPORT_DEBIAN };
+enum import_kind { IMPORT_DIR, IMPORT_TAR, IMPORT_OCI, IMPORT_BUSYBOX, IMPORT_DEBIAN };
 
 struct import_source {
 	enum import_kind kind;
-	int fd;                      /* directory, archive or program; borrowed; not for Debian */
+	int fd; /* directory (also an OCI layout), archive or program; borrowed; not for Debian */
 	const struct debian *debian; /* borrowed */
 	uint64_t max_bytes;          /* of data; 0: what the disk takes */
+	bool unify;                  /* files go into the default pool, see unify.h: kernels that
+					cannot unify cannot start guests of the template */
 };
 
 /* Called in the caller's process about ten times a second, and at least once. */

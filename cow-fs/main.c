@@ -97,8 +97,11 @@ static int open_source(const struct options *o, const char *path, struct import_
 		       struct cos_err *err)
 {
 	auto_close int fd = -1;
+	bool is_oci = o->fd < 0 && strncmp(path, "oci:", 4) == 0;
 	struct stat st;
 
+	if (is_oci)
+		path += 4;
 	if (o->fd >= 0)
 		fd = fcntl(o->fd, F_DUPFD_CLOEXEC, 3);
 	else if (strcmp(path, "-") == 0)
@@ -107,7 +110,9 @@ static int open_source(const struct options *o, const char *path, struct import_
 		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return cos_fail(err, COS_E_IMAGE, errno, "open %s", path ? path : "the descriptor");
-	if (S_ISDIR(st.st_mode))
+	if (is_oci && S_ISDIR(st.st_mode))
+		ret->kind = IMPORT_OCI;
+	else if (S_ISDIR(st.st_mode))
 		ret->kind = IMPORT_DIR;
 	else if (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
 		ret->kind = IMPORT_TAR;
@@ -121,7 +126,7 @@ static int open_source(const struct options *o, const char *path, struct import_
 static int do_import(const struct cowfs *c, const struct options *o, char **arg,
 		     struct cos_err *err)
 {
-	struct import_source src = { .max_bytes = o->max_bytes };
+	struct import_source src = { .max_bytes = o->max_bytes, .unify = o->unify };
 	int r;
 
 	if (!arg[1] == (o->fd < 0))
@@ -137,7 +142,7 @@ static int do_import(const struct cowfs *c, const struct options *o, char **arg,
 static int build_busybox(const struct cowfs *c, const struct options *o, const char *name,
 			 struct cos_err *err)
 {
-	struct import_source src = { .kind = IMPORT_BUSYBOX };
+	struct import_source src = { .kind = IMPORT_BUSYBOX, .unify = o->unify };
 	int r;
 
 	if (o->suite || o->init || o->include)
@@ -155,7 +160,9 @@ static int build_debian(const struct cowfs *c, const struct options *o, const ch
 			struct cos_err *err)
 {
 	struct debian d;
-	const struct import_source src = { .kind = IMPORT_DEBIAN, .fd = -1, .debian = &d };
+	const struct import_source src = {
+		.kind = IMPORT_DEBIAN, .fd = -1, .debian = &d, .unify = o->unify
+	};
 	int r = debian_parse(o->suite, o->init, o->include, &d, err);
 
 	if (r < 0)
@@ -307,6 +314,7 @@ static bool is_inside(const struct command *cmd)
 static const char usage[] =
 	"Usage: cow-fs [OPTION]... COMMAND\n"
 	"  template import NAME DIR|TAR|-   make a template; TAR plain or .gz .xz .zst\n"
+	"  template import NAME oci:DIR     make one from an image in an OCI layout\n"
 	"  template build busybox           make one from the host's static busybox\n"
 	"  template build debian            make one from Debian's packages, by mmdebstrap\n"
 	"  template list                    show the templates\n"
@@ -335,6 +343,7 @@ static const char usage[] =
 	"  --ids FIRST        build debian: 65536 user ids that packages' scripts run with;\n"
 	"                     root mount: that the guest's ids are mapped to\n"
 	"  --domain NAME      root make, gc, scrub: share within this trust domain only\n"
+	"  --unify            import, build: store files once that other templates have\n"
 	"  --dry-run          unify, gc, scrub: change nothing, tell what would be\n"
 	"  --exclude PATTERN  unify: leave these paths alone too; may come again\n"
 	"  --min-size SIZE    unify: leave shorter files alone\n"
@@ -370,6 +379,7 @@ enum {
 	OPT_DOMAIN,
 	OPT_GRACE,
 	OPT_FROM,
+	OPT_UNIFY,
 };
 
 static int bad(struct cos_err *err, const char *what)
@@ -404,6 +414,9 @@ static int take_pool_option(struct options *o, int opt, struct cos_err *err)
 	case OPT_GRACE:
 		return str_to_usec(optarg, &o->grace_usec) < 0 ? bad(err, "--grace: not a time")
 							       : 0;
+	case OPT_UNIFY:
+		o->unify = true;
+		return 0;
 	case OPT_FROM:
 		o->from = optarg;
 		return 0;
@@ -536,6 +549,7 @@ int main(int argc, char **argv)
 		{ "background", no_argument, NULL, OPT_BACKGROUND },
 		{ "domain", required_argument, NULL, OPT_DOMAIN },
 		{ "grace", required_argument, NULL, OPT_GRACE },
+		{ "unify", no_argument, NULL, OPT_UNIFY },
 		{ "from", required_argument, NULL, OPT_FROM },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },

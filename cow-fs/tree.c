@@ -219,13 +219,45 @@ static int parent_of(struct tree *t, const char *path, const char **ret_name, st
 	return t->parent;
 }
 
+static int remove_child(const char *name, void *arg)
+{
+	return io_remove_tree(*(const int *)arg, name, 0);
+}
+
+int tree_erase(struct tree *t, const char *path, bool content_only, struct cos_err *err)
+{
+	const char *slash = strrchr(path, '/');
+	char parent[TREE_PATH_SIZE] = ".";
+	auto_close int dir = -1;
+	int r;
+
+	/* It may be in what goes. */
+	if (!content_only)
+		close_p(&t->parent);
+	if (content_only && path[0])
+		strcpy(parent, path);
+	else if (slash && !content_only)
+		str_fmt(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+	dir = io_open2(t->root, parent, O_RDONLY | O_DIRECTORY, 0, BENEATH);
+	if (dir == -ENOENT || dir == -ENOTDIR || dir == -ELOOP)
+		return 0;
+	if (dir < 0)
+		return tree_fail(err, path, "open", -dir);
+	r = content_only ? io_each_entry(dir, remove_child, &dir)
+			 : io_remove_tree(dir, slash ? slash + 1 : path, 0);
+	return r < 0 ? tree_fail(err, path, "remove", -r) : 0;
+}
+
 /* Takes away what an entry of the same name left; the later one wins, as in tar. */
-static int make_room(int dir, const char *name, const char *path, struct cos_err *err)
+static int make_room(struct tree *t, int dir, const char *name, const char *path,
+		     struct cos_err *err)
 {
 	if (unlinkat(dir, name, 0) == 0)
 		return 0;
 	if (errno == EISDIR && unlinkat(dir, name, AT_REMOVEDIR) == 0)
 		return 0;
+	if (errno == ENOTEMPTY && t->is_layered)
+		return tree_erase(t, path, false, err);
 	if (errno == ENOTEMPTY)
 		return refuse(err, path, "a directory with content has the same name");
 	return tree_fail(err, path, "replace", errno);
@@ -298,7 +330,8 @@ static int remember_mtime(struct tree *t, const char *path, struct timespec mtim
 	return 0;
 }
 
-static int make_dir(int dir, const char *name, const char *path, struct cos_err *err)
+static int make_dir(struct tree *t, int dir, const char *name, const char *path,
+		    struct cos_err *err)
 {
 	struct stat st;
 	int r;
@@ -309,7 +342,7 @@ static int make_dir(int dir, const char *name, const char *path, struct cos_err 
 		return tree_fail(err, path, "mkdir", errno);
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
 		return 0;
-	r = make_room(dir, name, path, err);
+	r = make_room(t, dir, name, path, err);
 	if (r == 0 && mkdirat(dir, name, 0700) < 0)
 		r = tree_fail(err, path, "mkdir", errno);
 	return r;
@@ -325,7 +358,7 @@ int tree_dir(struct tree *t, const char *path, const struct tree_meta *m, struct
 		r = check_owner(m, path, err);
 	if (r == 0 && path[0]) {
 		dir = parent_of(t, path, &name, err);
-		r = dir < 0 ? dir : make_dir(dir, name, path, err);
+		r = dir < 0 ? dir : make_dir(t, dir, name, path, err);
 	}
 	if (r == 0)
 		r = remember_mtime(t, path, m->mtime, err);
@@ -348,7 +381,7 @@ int tree_file(struct tree *t, const char *path, struct cos_err *err)
 		return dir;
 	fd = openat(dir, name, flags, 0600);
 	if (fd < 0 && errno == EEXIST) {
-		r = make_room(dir, name, path, err);
+		r = make_room(t, dir, name, path, err);
 		if (r < 0)
 			return r;
 		fd = openat(dir, name, flags, 0600);
@@ -425,7 +458,7 @@ int tree_symlink(struct tree *t, const char *path, const char *target, const str
 		return set_all_at(dir, name, m, path, err);
 	if (errno != EEXIST)
 		return tree_fail(err, path, "symlink", errno);
-	r = make_room(dir, name, path, err);
+	r = make_room(t, dir, name, path, err);
 	if (r == 0 && symlinkat(target, dir, name) < 0)
 		r = tree_fail(err, path, "symlink", errno);
 	return r < 0 ? r : set_all_at(dir, name, m, path, err);
@@ -441,7 +474,7 @@ int tree_fifo(struct tree *t, const char *path, const struct tree_meta *m, struc
 	if (mknodat(dir, name, S_IFIFO | 0600, 0) < 0) {
 		if (errno != EEXIST)
 			return tree_fail(err, path, "mkfifo", errno);
-		r = make_room(dir, name, path, err);
+		r = make_room(t, dir, name, path, err);
 		if (r < 0)
 			return r;
 		if (mknodat(dir, name, S_IFIFO | 0600, 0) < 0)
@@ -492,7 +525,7 @@ int tree_link(struct tree *t, const char *path, const char *target, struct cos_e
 		return 0;
 	if (errno != EEXIST)
 		return tree_fail(err, path, "link", errno);
-	r = make_room(dir, name, path, err);
+	r = make_room(t, dir, name, path, err);
 	if (r == 0 && linkat(from, old, dir, name, 0) < 0)
 		r = tree_fail(err, path, "link", errno);
 	return r;

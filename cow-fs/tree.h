@@ -5,6 +5,7 @@
  * replaces what was there. Functions tell; errors name the entry, made printable. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -39,6 +40,7 @@ struct tree_late;
 struct tree {
 	int root;           /* borrowed */
 	uint64_t max_bytes; /* of data; 0: no bound */
+	bool is_layered;    /* a file may take the place of a directory with content */
 	struct tree_count n;
 	/* Called about ten times a second; not 0 ends the work with that errno. */
 	int (*progress)(struct tree *t);
@@ -86,6 +88,10 @@ int tree_link(struct tree *t, const char *path, const char *target, struct cos_e
 
 /* Takes the file or link PATH away; 0 also when there is none. */
 int tree_remove(struct tree *t, const char *path, struct cos_err *err);
+
+/* Takes away PATH, or with CONTENT_ONLY what is in that directory, whatever it is; 0 also when
+ * there is none. */
+int tree_erase(struct tree *t, const char *path, bool content_only, struct cos_err *err);
 
 /* Removes what must differ from guest to guest (machine-id, ssh host keys), then sets the times of
  * directories. The last call. */

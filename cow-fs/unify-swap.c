@@ -24,12 +24,13 @@
 
 struct batch {
 	struct unify *f;
-	size_t from, n;    /* candidates */
-	int fd[BATCH_MAX]; /* the files; -1: not swapped */
-	char name[48];     /* of the directory that the stubs are in */
-	int stubs;         /* that directory */
-	int live;          /* the same through the guest's root; -1 */
-	int parent;        /* where the last file was swapped, and its path */
+	size_t from, n;       /* candidates */
+	int fd[BATCH_MAX];    /* the files; -1: has no stub */
+	bool gone[BATCH_MAX]; /* the stub is in its place */
+	char name[48];        /* of the directory that the stubs are in */
+	int stubs;            /* that directory */
+	int live;             /* the same through the guest's root; -1 */
+	int parent;           /* where the last file was swapped, and its path */
 	char parent_path[TREE_PATH_SIZE];
 };
 
@@ -135,10 +136,12 @@ static int swap_one(struct batch *b, size_t i)
 		return r;
 	name_of(i, stub);
 	dir = parent_of(b, c->path, &name);
-	if (dir < 0)
-		return dir;
-	if (renameat(b->live >= 0 ? b->live : b->stubs, stub, dir, name) < 0)
-		return -errno;
+	if (dir < 0 || renameat(b->live >= 0 ? b->live : b->stubs, stub, dir, name) < 0) {
+		r = dir < 0 ? dir : -errno;
+		unify_unlease(b->fd[i]);
+		return r;
+	}
+	b->gone[i] = true;
 	b->f->count.swapped++;
 	b->f->count.freed_bytes += c->blocks * DISK_BLOCK;
 	return 0;
@@ -153,9 +156,9 @@ static size_t swap_some(struct batch *b)
 	for (i = 0; i < b->n; i++) {
 		if (b->fd[i] < 0)
 			continue;
+		/* The file stays open, and leased: freeing what it takes is for later. */
 		if (swap_one(b, i) < 0)
 			b->f->count.busy++;
-		close_p(&b->fd[i]); /* and with it the lease */
 		if (clock_usec() >= until)
 			return i + 1;
 	}
@@ -224,7 +227,7 @@ static int hide_stubs(struct batch *b)
 
 	for (size_t i = 0; i < b->n; i++) {
 		name_of(i, name);
-		if (unlinkat(b->live, name, 0) < 0 && errno != ENOENT)
+		if (b->fd[i] >= 0 && !b->gone[i] && unlinkat(b->live, name, 0) < 0)
 			return -errno;
 	}
 	if (unlinkat(b->f->u->live->merged, b->name, AT_REMOVEDIR) < 0)

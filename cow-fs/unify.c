@@ -295,7 +295,7 @@ static int take_file(struct unify *f, int fd, const char *path)
 		return r < 0 ? r : 0;
 	if (has_flags(fd))
 		return -EPERM;
-	if (!is_settled(&st))
+	if (f->is_guest && !is_settled(&st))
 		return -EAGAIN;
 	f->count.candidates++;
 	r = hash_still(f, fd, &st, &d);

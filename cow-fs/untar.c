@@ -20,6 +20,11 @@
 
 #define READ_SIZE    (256U << 10)
 #define ACL_ROWS_MAX 1024
+#define WHITEOUT     ".wh."
+#define OPAQUE       ".wh..wh..opq"
+
+/* Of an archive's entries: all as they are, or those of an image's layer in two passes. */
+enum pass { PASS_ALL, PASS_WHITEOUTS, PASS_ENTRIES };
 
 #define auto_archive __attribute__((cleanup(archive_free_p)))
 
@@ -255,7 +260,44 @@ static int put_typed(struct tree *t, struct archive *a, struct archive_entry *e,
 	return refuse(err, path, "is of no kind that cos knows");
 }
 
-static int put_entry(struct tree *t, struct archive *a, struct archive_entry *e,
+/* PATH is a whiteout: "d/.wh.x" takes d/x away, "d/.wh..wh..opq" all that is in d. */
+static int take_away(struct tree *t, const char *path, const char *base, struct cos_err *err)
+{
+	const char *name = base + strlen(WHITEOUT);
+	char at[TREE_PATH_SIZE];
+	size_t dir = (size_t)(base - path);
+
+	memcpy(at, path, dir);
+	at[dir] = '\0';
+	if (strcmp(base, OPAQUE) == 0) {
+		if (dir > 0)
+			at[dir - 1] = '\0';
+		return tree_erase(t, at, true, err);
+	}
+	if (strncmp(name, WHITEOUT, strlen(WHITEOUT)) ==
+	    0) /* some program's own, for nobody else */
+		return 0;
+	if (!name[0] || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return refuse(err, path, "is a whiteout of nothing");
+	strcpy(at + dir, name);
+	return tree_erase(t, at, false, err);
+}
+
+/* Whether the entry is dealt with: 1. PATH is valid. */
+static int take_whiteout(struct tree *t, const char *path, enum pass pass, struct cos_err *err)
+{
+	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+	bool is_one = strncmp(base, WHITEOUT, strlen(WHITEOUT)) == 0;
+	int r = 0;
+
+	if (pass == PASS_ALL)
+		return 0;
+	if (pass == PASS_WHITEOUTS && is_one)
+		r = take_away(t, path, base, err);
+	return r < 0 ? r : is_one || pass == PASS_WHITEOUTS;
+}
+
+static int put_entry(struct tree *t, struct archive *a, struct archive_entry *e, enum pass pass,
 		     struct cos_err *err)
 {
 	const char *name = archive_entry_pathname(e), *target = archive_entry_hardlink(e);
@@ -266,8 +308,10 @@ static int put_entry(struct tree *t, struct archive *a, struct archive_entry *e,
 		return cos_fail(err, COS_E_IMAGE, 0, "entry %llu has no readable name",
 				(unsigned long long)t->n.files + 1);
 	r = tree_path(name, path, err);
-	if (r < 0)
-		return r;
+	if (r == 0)
+		r = take_whiteout(t, path, pass, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	return target ? put_link(t, path, target, err) : put_typed(t, a, e, path, err);
 }
 
@@ -285,8 +329,11 @@ static int open_archive(struct archive *a, int fd)
 }
 
 /* Ends a tar as tar does: an archive that just stops was cut, even between two entries. */
-static int check_end(struct archive *a, int64_t end_of_last, uint64_t entries, struct cos_err *err)
+static int check_end(struct archive *a, int64_t end_of_last, uint64_t entries, enum pass pass,
+		     struct cos_err *err)
 {
+	if (entries == 0 && pass != PASS_ALL) /* a layer without a change */
+		return 0;
 	if (entries == 0)
 		return cos_fail(err, COS_E_IMAGE, 0, "the archive has no entries");
 	if (archive_filter_bytes(a, 0) <= end_of_last)
@@ -305,7 +352,7 @@ static bool is_harmless(struct archive *a)
 	return s && strstr(s, "can't be converted from UTF-8");
 }
 
-int fill_from_tar(struct tree *t, int fd, struct cos_err *err)
+static int fill(struct tree *t, int fd, enum pass pass, struct cos_err *err)
 {
 	auto_archive struct archive *a = archive_read_new();
 	struct archive_entry *e;
@@ -320,7 +367,7 @@ int fill_from_tar(struct tree *t, int fd, struct cos_err *err)
 	while ((r = archive_read_next_header(a, &e)) == ARCHIVE_OK ||
 	       (r == ARCHIVE_WARN && is_harmless(a))) {
 		entries++;
-		r = put_entry(t, a, e, err);
+		r = put_entry(t, a, e, pass, err);
 		if (r < 0)
 			return r;
 		if (archive_read_data_skip(a) != ARCHIVE_OK)
@@ -330,5 +377,16 @@ int fill_from_tar(struct tree *t, int fd, struct cos_err *err)
 	/* Other warnings are refused too: an attribute is not what was packed. */
 	if (r != ARCHIVE_EOF)
 		return fail_archive(a, r == ARCHIVE_WARN ? archive_entry_pathname(e) : NULL, err);
-	return check_end(a, end, entries, err);
+	return check_end(a, end, entries, pass, err);
+}
+
+int fill_from_tar(struct tree *t, int fd, struct cos_err *err)
+{
+	return fill(t, fd, PASS_ALL, err);
+}
+
+int fill_from_layer(struct tree *t, int fd, enum layer_pass pass, struct cos_err *err)
+{
+	t->is_layered = true;
+	return fill(t, fd, pass == LAYER_PUTS ? PASS_ENTRIES : PASS_WHITEOUTS, err);
 }

@@ -1,4 +1,5 @@
-/* tests/kern/cow-crash.t.c - power cuts while files are unified: each is the old one or a stub of it
+/* tests/kern/cow-crash.t.c - power cuts while files are unified: each is the old one or a stub of
+ * it
  *
  * The store is on a file system in an image, which lies on an xfs of its own. A reflink clone of
  * the image is what a disk would hold if the power went at that moment. Each clone is mounted,
@@ -17,11 +18,11 @@
 #include "tests/kern/cow-guest.h"
 #include "tests/kern/cow-image.h"
 
-#define ID_A     "00000000000000000000000000000aaa"
-#define FILES    900
-#define GUESTS   2
-#define PER_RUN  12
-#define IMAGE    (384ULL << 20)
+#define ID_A    "00000000000000000000000000000aaa"
+#define FILES   900
+#define GUESTS  2
+#define PER_RUN 12
+#define IMAGE   (384ULL << 20)
 
 static const char *type;
 static char base[120], work[120], at[120];
@@ -288,7 +289,8 @@ int main(void)
 	umount(at);
 	for (unsigned run = 0; sum.cuts < want && run < want; run++)
 		run_and_cut(run, run % 2);
-	ok(sum.cuts >= want, "%u cuts on %s, %u in the middle of swapping", sum.cuts, type, sum.mid);
+	ok(sum.cuts >= want, "%u cuts on %s, %u in the middle of swapping", sum.cuts, type,
+	   sum.mid);
 	ok(sum.mid > 0 && sum.failed == 0, "all were mounted");
 	ok(sum.corrupt == 0, "%u files or objects were not what they had to be", sum.corrupt);
 	return tap_done();

@@ -1,0 +1,188 @@
+#!/bin/sh
+# tests/kern/cow-oci.sh - images in OCI layouts become templates; what is wrong with one is told
+cowfs=${COW_FS:-${TOP_BUILDDIR:-.}/cow-fs/cow-fs}
+n=0 failed=0
+
+# usage: is NAME COMMAND...   the command succeeds
+is() {
+	name=$1
+	shift
+	n=$((n + 1))
+	if "$@"; then
+		echo "ok $n - $name"
+	else
+		echo "not ok $n - $name"
+		sed 's/^/# /' "$dir/out" "$dir/err"
+		failed=1
+	fi
+}
+
+# usage: exits STATUS ARG...   cow-fs with ARG ends with STATUS
+exits() {
+	want=$1
+	shift
+	"$cowfs" --state-dir "$dir/state" "$@" >"$dir/out" 2>"$dir/err"
+	status=$?
+	[ $status -eq "$want" ]
+}
+
+# usage: refused NAME WORDS   the layout is not imported, and why has WORDS in it
+refused() {
+	is "$1" exits 1 --json-errors template import bad "oci:$dir/oci"
+	is "... and is told so" grep -q "\"BadImage\".*$2" "$dir/err"
+}
+
+[ -x "$cowfs" ] || { echo "1..0 # SKIP $cowfs is not built"; exit 0; }
+[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
+dir=$(mktemp -d /tmp/cow-oci.XXXXXX) || exit 99
+trap 'rm -rf "$dir"' EXIT
+trap 'exit 99' HUP INT TERM
+mkdir -m 700 "$dir/state"
+blobs=$dir/oci/blobs/sha256
+arch=$(uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
+
+# usage: blob FILE   moves it among the blobs; prints its descriptor
+blob() {
+	sum=$(sha256sum "$1" | cut -d ' ' -f 1)
+	size=$(wc -c <"$1")
+	mv "$1" "$blobs/$sum"
+	printf '{"mediaType":"application/octet-stream","digest":"sha256:%s","size":%s}' "$sum" "$size"
+}
+
+# usage: manifest LAYER...   descriptors; prints the manifest's
+manifest() {
+	list=$(IFS=,; echo "$*")
+	printf '{"schemaVersion":2,"layers":[%s]}' "$list" >"$dir/manifest"
+	blob "$dir/manifest"
+}
+
+# usage: index MANIFEST...
+index() {
+	list=$(IFS=,; echo "$*")
+	printf '{"schemaVersion":2,"manifests":[%s]}' "$list" >"$dir/oci/index.json"
+}
+
+# usage: layer TAR-ARG... <nothing   what is in $dir/l; prints the descriptor
+layer() {
+	tar -C "$dir/l" --numeric-owner "$@" -cf "$dir/layer" .
+	rm -rf "$dir/l"
+	mkdir "$dir/l"
+	blob "$dir/layer"
+}
+
+fresh() {
+	rm -rf "$dir/oci" "$dir/l"
+	mkdir -p "$blobs" "$dir/l"
+}
+
+fresh
+mkdir -p "$dir/l/etc" "$dir/l/gone" "$dir/l/opaque/old" "$dir/l/deep/er" "$dir/l/becomes-file/x"
+echo one >"$dir/l/etc/one"
+echo two >"$dir/l/etc/two"
+echo x >"$dir/l/gone/x"
+echo old >"$dir/l/opaque/old/file"
+echo y >"$dir/l/deep/er/y"
+head -c 50000 /dev/zero | tr '\0' z >"$dir/l/big"
+one=$(layer)
+mkdir -p "$dir/l/etc" "$dir/l/opaque" "$dir/l/deep"
+echo "two of two" >"$dir/l/etc/two"
+: >"$dir/l/etc/.wh.one"
+: >"$dir/l/.wh.gone"
+echo new >"$dir/l/opaque/new"
+: >"$dir/l/opaque/.wh..wh..opq"
+: >"$dir/l/deep/.wh.er"
+: >"$dir/l/.wh..wh.plnk"
+echo file >"$dir/l/becomes-file"
+two=$(layer -z)
+mkdir "$dir/l/gone"
+echo back >"$dir/l/gone/again"
+three=$(layer)
+index "$(manifest "$one" "$two" "$three")"
+is 'three layers' exits 0 template import i "oci:$dir/oci"
+exits 0 template list
+is 'its source is told' grep -q '^i  *oci ' "$dir/out"
+tree=$(echo "$dir"/state/cow/layers/*/root)
+is 'a file was taken away' test ! -e "$tree/etc/one"
+is 'one was replaced' test "$(cat "$tree/etc/two")" = "two of two"
+is 'a directory was taken away, and made again' test "$(ls "$tree/gone")" = again
+is 'an opaque one has only what is new' test "$(ls "$tree/opaque")" = new
+is 'a directory below one' test -z "$(ls "$tree/deep")"
+is 'a file in the place of a directory' test "$(cat "$tree/becomes-file")" = file
+is 'no whiteout is left' test -z "$(find "$tree" -name '.wh*')"
+is 'the name is taken' exits 5 template import i "oci:$dir/oci"
+
+m=$(manifest "$one" "$two")
+index "$(echo "$m" | sed 's/}$/,"platform":{"architecture":"pdp11","os":"linux"}}/')" \
+	"$(echo "$m" | sed "s/}\$/,\"platform\":{\"architecture\":\"$arch\",\"os\":\"linux\"}}/")"
+is 'the image for this machine' exits 0 template import m "oci:$dir/oci"
+printf '{"manifests":[%s]}' "$m" >"$dir/inner"
+index "$(blob "$dir/inner")"
+is 'an index in an index' exits 0 template import n "oci:$dir/oci"
+exits 0 template delete m
+exits 0 template delete n
+
+if exits 0 selftest; then
+	exits 0 --unify template import u1 "oci:$dir/oci"
+	exits 0 --unify template import u2 "oci:$dir/oci"
+	exits 0 scrub
+	is 'what templates have in common is stored once' grep -q '^objects  *1$' "$dir/out"
+	mkdir "$dir/m"
+	is 'a guest of it' exits 0 root make g u2
+	is 'is mounted' exits 0 root mount g "$dir/m"
+	is 'and reads it' test "$(tr -d z <"$dir/m/big" | wc -c)" = 0 -a "$(wc -c <"$dir/m/big")" = 50000
+	umount "$dir/m"
+else
+	n=$((n + 1))
+	echo "ok $n - unify templates # SKIP $(grep '^NO' "$dir/out")"
+fi
+
+index "$m" "$m"
+refused 'two images' 'several images'
+index
+refused 'none' 'no image'
+echo '{"manifests":' >"$dir/oci/index.json"
+refused 'broken JSON' 'index.json'
+rm "$dir/oci/index.json"
+refused 'no index' 'index.json'
+index '{"digest":"sha256:../../../../etc/passwd","size":1}'
+refused 'a path as a digest' 'digest'
+index '{"digest":"sha512:00","size":1}'
+refused 'another digest' 'SHA-256'
+index "$(echo "$m" | sed 's/"size":[0-9]*/"size":7/')"
+refused 'another size' 'size'
+index "$(manifest)"
+refused 'no layers' '127 layers'
+l=$(echo data >"$dir/f" && blob "$dir/f")
+index "$(manifest "$l")"
+refused 'a layer that is no archive' 'layer 1'
+blob_name=$(echo "$one" | sed 's/.*sha256:\([0-9a-f]*\).*/\1/')
+cp "$blobs/$blob_name" "$dir/keep"
+printf X | dd of="$blobs/$blob_name" bs=1 seek=600 conv=notrunc 2>/dev/null
+index "$m"
+refused 'a damaged layer' 'damaged'
+rm "$blobs/$blob_name" && ln -s "$dir/keep" "$blobs/$blob_name"
+refused 'a link as a layer' 'open'
+rm "$blobs/$blob_name" && mkfifo "$blobs/$blob_name"
+refused 'a fifo as a layer' 'is not a file'
+rm "$blobs/$blob_name"
+refused 'a missing layer' 'open'
+cp "$dir/keep" "$blobs/$blob_name"
+: >"$dir/l/.wh..." && l=$(layer)
+index "$(manifest "$one" "$l")"
+refused 'a whiteout of the parent' 'whiteout of nothing'
+: >"$dir/l/x" && l=$(layer --transform 's,^\./x,../.wh.etc,' -P)
+index "$(manifest "$one" "$l")"
+refused 'a whiteout outside' '[.][.]'
+head -c 3000 "$dir/keep" >"$dir/f" && l=$(blob "$dir/f")
+index "$(manifest "$l")"
+refused 'a layer that was cut' 'layer 1'
+mkdir -p "$dir/victim/sub"
+ln -s "$dir/victim" "$dir/l/etc" && a=$(layer)
+mkdir "$dir/l/etc" && : >"$dir/l/etc/.wh.sub" && l=$(layer)
+index "$(manifest "$a" "$l")"
+exits 0 template import link "oci:$dir/oci"
+is 'a whiteout behind a link takes nothing away' test -d "$dir/victim/sub"
+is 'nothing is left of what failed' test -z "$(ls "$dir/state/cow/tmp")"
+
+echo "1..$n"
+exit $failed
