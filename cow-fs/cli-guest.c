@@ -10,6 +10,7 @@
 
 #include "cow-fs/cli.h"
 #include "cow-fs/clone.h"
+#include "cow-fs/flatten.h"
 #include "cow-fs/freeze.h"
 #include "cow-fs/mount.h"
 #include "cow-fs/root.h"
@@ -197,6 +198,15 @@ static int do_delete(const struct cowfs *c, const struct options *o, char **arg,
 	return cowfs_snapshot_delete(c, arg[0], arg[1], err);
 }
 
+static int do_flatten(const struct cowfs *c, const struct options *o, char **arg,
+		      struct cos_err *err)
+{
+	int features = cowfs_probe(c->dir, err);
+
+	(void)o;
+	return features < 0 ? features : cowfs_flatten(c, arg[0], (unsigned)features, err);
+}
+
 static int do_list(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
 {
 	auto_json json_t *list = NULL;
@@ -232,6 +242,7 @@ const struct command cli_guest_commands[] = {
 	{ { "root", "remove" }, 1, 1, do_remove },
 	{ { "root", "mount" }, 2, 2, do_mount },
 	{ { "clone", NULL }, 2, 2, do_clone },
+	{ { "flatten", NULL }, 1, 1, do_flatten },
 	{ { "snapshot", "make" }, 2, 2, do_snapshot },
 	{ { "snapshot", "list" }, 1, 1, do_list },
 	{ { "snapshot", "restore" }, 2, 2, do_restore },

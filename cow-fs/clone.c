@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cow-fs/attr.h"
+#include "cow-fs/clone-inner.h"
 #include "cow-fs/clone.h"
 #include "cow-fs/manifest.h"
 #include "cow-fs/pool.h"
@@ -33,6 +34,7 @@ struct name {
 
 struct copy {
 	int to;
+	bool leave_pool;
 	int parent; /* in the copy, of the last entry */
 	char parent_path[TREE_PATH_SIZE];
 	void *names; /* tsearch() of struct name */
@@ -79,7 +81,45 @@ static int copy_looks(struct copy *c, int from, int to, const struct stat *st)
 	return r == 0 && futimens(to, ts) < 0 ? -errno : r;
 }
 
-static int copy_range(int from, int to, off_t at, off_t end)
+static int write_all_at(int fd, const char *p, size_t len, off_t at)
+{
+	while (len > 0) {
+		ssize_t n = pwrite(fd, p, len, at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+static int copy_by_buffer(struct copy *c, int from, int to, off_t at, off_t end)
+{
+	const size_t room = sizeof(c->value);
+
+	while (at < end) {
+		size_t want = (size_t)(end - at) < room ? (size_t)(end - at) : room;
+		ssize_t n = pread(from, c->value, want, at);
+		int r;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		r = write_all_at(to, c->value, (size_t)n, at);
+		if (r < 0)
+			return r;
+		at += n;
+	}
+	return 0;
+}
+
+/* From one file system to another the kernel does not copy. */
+static int copy_range(struct copy *c, int from, int to, off_t at, off_t end)
 {
 	while (at < end) {
 		off_t out = at;
@@ -87,6 +127,8 @@ static int copy_range(int from, int to, off_t at, off_t end)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && (errno == EXDEV || errno == EOPNOTSUPP || errno == EINVAL))
+			return copy_by_buffer(c, from, to, at, end);
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
 	}
@@ -94,7 +136,7 @@ static int copy_range(int from, int to, off_t at, off_t end)
 }
 
 /* Holes stay holes: a stub is nothing else. */
-static int copy_data(int from, int to, off_t size)
+static int copy_data(struct copy *c, int from, int to, off_t size)
 {
 	off_t at = 0, end;
 	int r = 0;
@@ -103,7 +145,7 @@ static int copy_data(int from, int to, off_t size)
 		return 0;
 	while (r == 0 && at < size && (at = lseek(from, at, SEEK_DATA)) >= 0) {
 		end = lseek(from, at, SEEK_HOLE);
-		r = end < 0 ? -errno : copy_range(from, to, at, end);
+		r = end < 0 ? -errno : copy_range(c, from, to, at, end);
 		at = end;
 	}
 	if (r == 0 && at < 0 && errno != ENXIO)
@@ -124,7 +166,7 @@ static int copy_file(struct copy *c, const struct walk_entry *e, int dir)
 	to = openat(dir, e->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (to < 0)
 		return -errno;
-	r = copy_data(from, to, e->st.st_size);
+	r = copy_data(c, from, to, e->st.st_size);
 	return r == 0 ? copy_looks(c, from, to, &e->st) : r;
 }
 
@@ -190,8 +232,11 @@ static int link_known(struct copy *c, const struct walk_entry *e, int dir)
 static int copy_entry(const struct walk_entry *e, void *arg)
 {
 	struct copy *c = arg;
-	int dir = parent_of(c, e), r;
+	int dir, r;
 
+	if (c->leave_pool && strcmp(e->path, OBJECT_FOLDER) == 0)
+		return WALK_SKIP;
+	dir = parent_of(c, e);
 	if (dir < 0)
 		return dir;
 	if (S_ISDIR(e->st.st_mode))
@@ -211,7 +256,7 @@ static int finish_dir(int dir, const struct walk_entry *e, void *arg)
 	return to < 0 ? to : copy_looks(c, dir, to, &e->st);
 }
 
-static int copy_tree(int from, int to)
+int cowfs_copy_tree(int from, int to, bool leave_pool)
 {
 	auto_free struct copy *c = calloc(1, sizeof(*c));
 	struct walk w = { .top = from, .fn = copy_entry, .leave = finish_dir, .arg = c };
@@ -221,6 +266,7 @@ static int copy_tree(int from, int to)
 	if (!c)
 		return -ENOMEM;
 	c->to = to;
+	c->leave_pool = leave_pool;
 	c->parent = -1;
 	r = walk_tree(&w);
 	if (r == 0 && w.left_out > 0)
@@ -248,7 +294,7 @@ static int copy_home(const struct cowfs_taken *t, int home, const struct cowfs_l
 		return r;
 	r = live ? live->freeze(true, live->arg) : 0;
 	if (r == 0)
-		r = copy_tree(t->up, up);
+		r = cowfs_copy_tree(t->up, up, false);
 	if (live)
 		e = live->freeze(false, live->arg);
 	if (r == 0)

@@ -14,8 +14,10 @@
 #include "cow-fs/busybox.h"
 #include "cow-fs/cli.h"
 #include "cow-fs/debian.h"
+#include "cow-fs/flatten.h"
 #include "cow-fs/import.h"
 #include "cow-fs/inside.h"
+#include "cow-fs/mount.h"
 #include "cow-fs/sandbox.h"
 #include "cow-fs/store.h"
 #include "lib/base/clock.h"
@@ -215,6 +217,33 @@ static void print_template(json_t *t)
 	       json_integer_value(json_object_get(t, "users")), when);
 }
 
+/* To standard output, or as an OCI layout into a directory, which is made. */
+static int do_export(const struct cowfs *c, const struct options *o, char **arg,
+		     struct cos_err *err)
+{
+	int features = cowfs_probe(c->dir, err);
+	auto_close int out = -1;
+	struct tree_count n;
+
+	(void)o;
+	if (features < 0)
+		return features;
+	if (strncmp(arg[1], "oci:", 4) == 0) {
+		if (mkdir(arg[1] + 4, 0755) < 0 && errno != EEXIST)
+			return cos_fail(err, COS_E_INVALID, errno, "mkdir %s", arg[1] + 4);
+		out = open(arg[1] + 4, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (out < 0)
+			return cos_fail(err, COS_E_INVALID, errno, "open %s", arg[1] + 4);
+		return cowfs_export_oci(c, arg[0], (unsigned)features, out, &n, err);
+	}
+	out = strcmp(arg[1], "-") == 0
+		      ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
+		      : open(arg[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (out < 0)
+		return cos_fail(err, COS_E_INVALID, errno, "open %s", arg[1]);
+	return cowfs_export_tar(c, arg[0], (unsigned)features, out, &n, err);
+}
+
 static int do_list(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
 {
 	auto_json json_t *list = NULL;
@@ -293,6 +322,7 @@ static int do_guest_write(const struct cowfs *c, const struct options *o, char *
 static const struct command template_commands[] = {
 	{ { "template", "import" }, 1, 2, do_import },
 	{ { "template", "build" }, 1, 1, do_build },
+	{ { "template", "export" }, 2, 2, do_export },
 	{ { "template", "list" }, 0, 0, do_list },
 	{ { "template", "delete" }, 1, 1, do_delete },
 	{ { "sweep", NULL }, 0, 0, do_sweep },
@@ -317,6 +347,8 @@ static const char usage[] =
 	"  template import NAME oci:DIR     make one from an image in an OCI layout\n"
 	"  template build busybox           make one from the host's static busybox\n"
 	"  template build debian            make one from Debian's packages, by mmdebstrap\n"
+	"  template export NAME TAR|-|oci:DIR\n"
+	"                                   write it as an archive or an OCI layout\n"
 	"  template list                    show the templates\n"
 	"  template delete NAME             delete one that no guest stands on\n"
 	"  sweep                            free the space of what was deleted or interrupted\n"
@@ -324,6 +356,7 @@ static const char usage[] =
 	"  root mount GUEST DIR             mount it; umount(8) ends that\n"
 	"  root remove GUEST                take it away\n"
 	"  clone GUEST NEW                  make another guest with its files\n"
+	"  flatten GUEST                    make one layer of all that it stands on\n"
 	"  snapshot make GUEST NAME         keep its files as they are now\n"
 	"  snapshot list GUEST              show what was kept\n"
 	"  snapshot restore GUEST NAME      put them back; what they are now is gone\n"

@@ -117,7 +117,8 @@ static int choose(const struct oci *o, json_t *list, json_t **ret, struct cos_er
 		return cos_fail(err, COS_E_IMAGE, 0, "index.json: no image for linux on %s",
 				o->arch);
 	if (n > 1)
-		return cos_advise(err, bad(err, "index.json", "has several images for this machine"),
+		return cos_advise(err,
+				  bad(err, "index.json", "has several images for this machine"),
 				  "copy the one that is wanted into a layout of its own, such as "
 				  "with 'skopeo copy'");
 	*ret = found;
@@ -127,8 +128,8 @@ static int choose(const struct oci *o, json_t *list, json_t **ret, struct cos_er
 /* From the index, which may name another one, to the manifest of an image. */
 static int find_manifest(const struct oci *o, json_t **ret, struct cos_err *err)
 {
-	auto_close int fd = io_open2(o->dir, "index.json", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0,
-				     NOWHERE);
+	auto_close int fd =
+		io_open2(o->dir, "index.json", O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, NOWHERE);
 	auto_json json_t *at = NULL;
 	int r;
 

@@ -136,6 +136,17 @@ else
 	echo "ok $n - unify templates # SKIP $(grep '^NO' "$dir/out")"
 fi
 
+if exits 0 selftest; then
+	is 'export as an archive' exits 0 template export u2 "$dir/u2.tar"
+	is 'import it again' exits 0 template import e1 "$dir/u2.tar"
+	is 'export as an OCI layout' exits 0 template export u2 "oci:$dir/exported"
+	is 'import that' exits 0 template import e2 "oci:$dir/exported"
+	tree=$(sed 's/.*\["\([0-9a-f]*\)"\].*/\1/' "$dir/state/cow/templates/e2.json")
+	is 'with the data of what is in the pool' test "$(wc -c <"$dir/state/cow/layers/$tree/root/big")" = 50000
+	is 'and not empty' test "$(head -c 3 "$dir/state/cow/layers/$tree/root/big")" = zzz
+	is 'no such template' exits 4 template export nothing -
+fi
+
 index "$m" "$m"
 refused 'two images' 'several images'
 index

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cow-fs/clone.h"
+#include "cow-fs/flatten.h"
 #include "cow-fs/gc.h"
 #include "cow-fs/inner.h"
 #include "cow-fs/snapshot.h"
@@ -264,6 +265,44 @@ static void damaged_objects_are_found(void)
 	close(m);
 }
 
+static void layers_become_one(void)
+{
+	json_t *list = NULL;
+	int m, root = tree_of("t");
+
+	io_replace_at(root, "below", "x", 1, 0644, false);
+	io_dir_at(root, "dir", 0755);
+	io_replace_at(root, "dir/a", "a", 1, 0644, false);
+	io_replace_at(root, "moved", "from", 4, 0640, false);
+	make_guest("l", "t", NULL);
+	put_data(upper_of("l"), "big", 1, BIG, 0755);
+	unify("l");
+	cowfs_snapshot_make(&store, "l", "one", &err);
+	m = mount_guest("l");
+	unlinkat(m, "below", 0);
+	renameat(m, "dir", m, "dir2");
+	close(m);
+	cowfs_snapshot_make(&store, "l", "two", &err);
+	m = mount_guest("l");
+	fchmodat(m, "moved", 0600, 0);
+	renameat(m, "dir2", m, "dir3");
+	close(m);
+	ok(cowfs_flatten(&store, "l", features, &err) == 0, "flattened: %s", err.why);
+	cowfs_snapshot_make(&store, "l", "three", &err);
+	cowfs_snapshot_list(&store, "l", &list, &err);
+	ok(json_array_size(json_object_get(json_array_get(list, 2), "layers")) == 2,
+	   "one layer, and one of what came after");
+	json_decref(list);
+	m = mount_guest("l");
+	ok(has_data(m, "big", 1, BIG) && !has(m, "below") && says(m, "dir3/a", "a") &&
+		   !has(m, "dir") && !has(m, "dir2") && says(m, "moved", "from") &&
+		   stat_of(m, "moved").st_mode == (S_IFREG | 0600) && !has(m, OBJECT_FOLDER),
+	   "the guest sees what it saw");
+	close(m);
+	ok(cowfs_snapshot_restore(&store, "l", "one", &err) == 0 && reads("l", "below", "x"),
+	   "older snapshots stand on what they stood on");
+}
+
 static void a_kill_leaves_a_guest(void)
 {
 	unsigned good = 0;
@@ -308,6 +347,7 @@ int main(void)
 	running_guests_are_copied();
 	unneeded_objects_are_collected();
 	damaged_objects_are_found();
+	layers_become_one();
 	a_kill_leaves_a_guest();
 	cowfs_close(&store);
 	return tap_done();
