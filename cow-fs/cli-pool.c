@@ -1,4 +1,4 @@
-/* cow-fs/cli-pool.c - commands on the pool: unify, gc, scrub, selftest */
+/* cow-fs/cli-pool.c - commands on the pool: unify, gc, scrub, usage, selftest */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,6 +15,7 @@
 #include "cow-fs/mount.h"
 #include "cow-fs/selftest.h"
 #include "cow-fs/unify.h"
+#include "cow-fs/usage.h"
 #include "lib/base/own.h"
 
 /* ---- selftest ---- */
@@ -193,10 +194,44 @@ static int do_scrub(const struct cowfs *c, const struct options *o, char **arg, 
 	return r;
 }
 
+/* ---- usage, limits ---- */
+
+static int do_usage(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
+{
+	static const struct count counts[] = {
+#define ROW(field) { #field, offsetof(struct cowfs_usage, field) }
+		ROW(own_bytes), ROW(inodes), ROW(stubs), ROW(shared_bytes), ROW(layer_bytes),
+#undef ROW
+	};
+	struct cowfs_usage u;
+	int r = cowfs_usage(c, arg[0], true, &u, err);
+
+	if (r == 0)
+		say_counts(o, counts, ARRAY_SIZE(counts), &u);
+	return r;
+}
+
+static int do_limits(const struct cowfs *c, const struct options *o, char **arg,
+		     struct cos_err *err)
+{
+	struct cowfs_limit_found found[COWFS_LIMIT__N];
+
+	(void)o;
+	(void)arg;
+	(void)err;
+	cowfs_limit_probe(c->dir, found);
+	for (size_t i = 0; i < COWFS_LIMIT__N; i++)
+		printf("%-4s %-14s %s%s%s\n", found[i].works ? "ok" : "NO", found[i].name,
+		       found[i].meaning, found[i].why[0] ? ": " : "", found[i].why);
+	return 0;
+}
+
 const struct command cli_pool_commands[] = {
 	{ { "unify", NULL }, 1, 1, do_unify },
 	{ { "gc", NULL }, 0, 0, do_gc },
 	{ { "scrub", NULL }, 0, 0, do_scrub },
+	{ { "usage", NULL }, 1, 1, do_usage },
+	{ { "limits", NULL }, 0, 0, do_limits },
 	{ { "selftest", NULL }, 0, 0, do_selftest },
 	{ .run = NULL },
 };

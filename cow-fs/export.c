@@ -20,7 +20,8 @@
 
 #define PIECE (256U << 10)
 
-struct export {
+struct export
+{
 	struct archive *a;
 	struct archive_entry_linkresolver *links;
 	struct cos_err *err;

@@ -151,8 +151,7 @@ static int flatten_taken(const struct cowfs *c, struct cowfs_taken *t, unsigned 
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "write root.json") : 0;
 }
 
-int cowfs_flatten(const struct cowfs *c, const char *guest, unsigned features,
-		  struct cos_err *err)
+int cowfs_flatten(const struct cowfs *c, const char *guest, unsigned features, struct cos_err *err)
 {
 	struct cowfs_taken t;
 	int r = cowfs_take(c, guest, false, &t, err);

@@ -8,11 +8,10 @@
  * it can be snapshotted again. Large files go into the pool. Old layers stay for those who stand on
  * them. It must not run, and cannot be started meanwhile; time and space: a copy of all small
  * files. Errors as cowfs_snapshot_make(). FEATURES from cowfs_probe(). */
-int cowfs_flatten(const struct cowfs *c, const char *guest, unsigned features,
-		  struct cos_err *err);
+int cowfs_flatten(const struct cowfs *c, const char *guest, unsigned features, struct cos_err *err);
 
-/* The layers as one read-only tree, with the owners that are on the disk; the pool's folder is to be
- * left out by who reads it. Returns a detached mount. */
+/* The layers as one read-only tree, with the owners that are on the disk; the pool's folder is to
+ * be left out by who reads it. Returns a detached mount. */
 int cowfs_layers_mount(const struct cowfs *c, const struct cowfs_layers *l, const char *domain,
 		       unsigned features, struct cos_err *err);
 

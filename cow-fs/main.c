@@ -364,6 +364,8 @@ static const char usage[] =
 	"  unify GUEST                      store its files once with those of other guests\n"
 	"  gc                               remove stored files that nobody needs\n"
 	"  scrub                            look for damaged ones, and repair them\n"
+	"  usage GUEST                      show what its files take, own and shared\n"
+	"  limits                           show how a guest's space could be limited here\n"
 	"  selftest                         try what unification needs of the kernel\n"
 	"Options:\n"
 	"  --state-dir DIR    default " STATE_DIR "\n"
@@ -386,7 +388,7 @@ static const char usage[] =
 	"  --from DIR         scrub: look here too for whole copies\n"
 	"  --background       unify, scrub: only when nobody else wants the disk or a CPU\n"
 	"  --progress         import, build, unify, scrub: lines \"progress FILES BYTES\" on stdout\n"
-	"  -o table|json      list, unify, gc, scrub: form of the output\n"
+	"  -o table|json      list, unify, gc, scrub, usage: form of the output\n"
 	"  --json-errors      errors as one line of JSON on stderr\n"
 	"  -h, --help\n";
 

@@ -109,6 +109,10 @@ if exits 0 selftest; then
 	is 'in one object' grep -q '^{"seen":2,"candidates":2,"hashed_bytes":80000,.*"swapped":2,.*}$' "$dir/out"
 	is 'unify' exits 0 unify g1
 	is 'two files' grep -q '^swapped  *2$' "$dir/out"
+	is 'its usage' exits 0 usage g1 -o json
+	is 'tells own and shared apart' grep -q '"stubs":2,"shared_bytes":80000,' "$dir/out"
+	is 'how to limit it' exits 0 limits
+	is 'each way is told' test "$(grep -cE '^(ok|NO) ' "$dir/out")" = 3
 	is 'clone' exits 0 clone g1 g4
 	is 'a snapshot' exits 0 snapshot make g1 s
 	is 'its list' exits 0 snapshot list g1
