@@ -29,7 +29,9 @@ struct unify {
 	int place;     /* home/sw */
 	char prefix[SWAP_PREFIX_SIZE];
 	unsigned batch_no;
-	bool is_dirty; /* something may be left in TOP */
+	size_t batch_max; /* files of a running guest that are swapped at a time: see unify-swap.c
+			   */
+	bool is_dirty;    /* something may be left in TOP */
 	uint64_t min_bytes;
 	struct digest_set manifest, seen; /* SEEN: with dry_run */
 	struct candidate cand[ROUND_MAX];

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -236,22 +237,55 @@ static int hide_stubs(struct batch *b)
 	return 0;
 }
 
+/* Stubs that were shown and not used cost time as well: batches are as large as the file system is
+ * fast. */
 static void count_frozen(struct unify *f, uint64_t usec)
 {
+	if (usec > COWFS_FREEZE_USEC / 2 && f->batch_max > 4)
+		f->batch_max /= 2;
+	else if (usec < COWFS_FREEZE_USEC / 4 && f->batch_max < BATCH_MAX)
+		f->batch_max *= 2;
+
 	f->count.batches++;
 	f->count.frozen_usec += usec;
 	if (usec > f->count.frozen_max_usec)
 		f->count.frozen_max_usec = usec;
 }
 
+struct urgency {
+	int policy; /* negative: it was not changed */
+	struct sched_param param;
+};
+
+/* While a guest waits for us, nobody shall make us wait, least of all who is to work in the
+ * background. Where that is not allowed it takes longer. */
+static struct urgency hurry(void)
+{
+	const struct sched_param least = { .sched_priority = 1 };
+	struct urgency was = { .policy = sched_getscheduler(0) };
+
+	if (was.policy < 0 || sched_getparam(0, &was.param) < 0 ||
+	    sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &least) < 0)
+		was.policy = -1;
+	return was;
+}
+
+static void calm_down(const struct urgency *was)
+{
+	if (was->policy >= 0)
+		sched_setscheduler(0, was->policy, &was->param);
+}
+
 static int swap_live(struct batch *b, size_t *ret_done)
 {
 	const struct cowfs_live *live = b->f->u->live;
+	const struct urgency was = hurry();
 	uint64_t start = clock_usec();
 	int r = live->freeze(true, live->arg), e;
 
 	if (r < 0) {
 		live->freeze(false, live->arg);
+		calm_down(&was);
 		return cos_fail(b->f->err, COS_E_KERNEL, -r, "freeze the guest");
 	}
 	r = show_stubs(b);
@@ -261,6 +295,7 @@ static int swap_live(struct batch *b, size_t *ret_done)
 	}
 	e = live->freeze(false, live->arg);
 	count_frozen(b->f, clock_usec() - start);
+	calm_down(&was);
 	if (e < 0)
 		return cos_fail(b->f->err, COS_E_KERNEL, -e, "thaw the guest");
 	if (r == -ENOENT)
@@ -275,10 +310,11 @@ static int swap_live(struct batch *b, size_t *ret_done)
 static int swap_batch(struct unify *f, size_t *from)
 {
 	struct batch b = { .f = f, .from = *from, .stubs = -1, .live = -1, .parent = -1 };
+	const size_t max = f->u->live ? f->batch_max : BATCH_MAX;
 	size_t done = 0;
 	int r;
 
-	b.n = f->n - *from < BATCH_MAX ? f->n - *from : BATCH_MAX;
+	b.n = f->n - *from < max ? f->n - *from : max;
 	for (size_t i = 0; i < BATCH_MAX; i++)
 		b.fd[i] = -1;
 	r = prepare(&b);

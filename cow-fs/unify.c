@@ -388,6 +388,7 @@ static struct unify *unify_new(struct cowfs_pool *pool, int home, int top,
 	if (!f)
 		return NULL;
 	f->place = -1;
+	f->batch_max = BATCH_MAX / 4;
 	f->g = digester_new();
 	if (!f->g) {
 		free(f);

@@ -63,8 +63,8 @@ static int count(const struct walk_entry *e, void *arg)
 	return WALK_ON;
 }
 
-static int count_layers(const struct cowfs *c, const struct cowfs_record *rec,
-			struct counting *k, struct cos_err *err)
+static int count_layers(const struct cowfs *c, const struct cowfs_record *rec, struct counting *k,
+			struct cos_err *err)
 {
 	struct walk w = { .fn = count, .arg = k };
 

@@ -7,11 +7,11 @@
 #include "cow-fs/store.h"
 
 struct cowfs_usage {
-	uint64_t own_bytes;     /* on the disk, that are nobody else's: upper directory and records */
-	uint64_t inodes;        /* in the upper directory; the guest's own, stubs too */
-	uint64_t stubs;         /* of them */
-	uint64_t shared_bytes;  /* that stubs stand for, as long as the files are */
-	uint64_t layer_bytes;   /* on the disk, of the layers that it stands on; shared as well */
+	uint64_t own_bytes; /* on the disk, that are nobody else's: upper directory and records */
+	uint64_t inodes;    /* in the upper directory; the guest's own, stubs too */
+	uint64_t stubs;     /* of them */
+	uint64_t shared_bytes; /* that stubs stand for, as long as the files are */
+	uint64_t layer_bytes;  /* on the disk, of the layers that it stands on; shared as well */
 	unsigned layers;
 };
 
