@@ -11,9 +11,10 @@
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 
-#define WAIT_USEC  1000000U
-#define PAUSE_NSEC 50000 /* not a yield: who asks may have a priority that those have to wait for  \
-			  */
+#define WAIT_USEC 1000000U
+#define PAUSE_NSEC                                                                                 \
+	50000 /* not a yield: who asks may have a priority that those have to wait for             \
+	       */
 
 int freeze_group_open(const char *path, struct freeze_group *ret)
 {
