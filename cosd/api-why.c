@@ -31,7 +31,8 @@ static const struct meaning {
 	{ LIMIT_HUGEPAGES_1G, "was refused a huge page of 1 GiB", "raise hugepages.1g" },
 	{ LIMIT_NET_CEIL, "had packets wait for its ceiling or for other guests",
 	  "raise net.ceil, or net.rate" },
-	{ LIMIT_NET_QUOTA, "has used up most of its quota: its ceiling is lowered until the period ends",
+	{ LIMIT_NET_QUOTA,
+	  "has used up most of its quota: its ceiling is lowered until the period ends",
 	  "raise net.quota" },
 };
 
@@ -140,11 +141,11 @@ static json_t *waits_of(struct guest *g)
 		struct cg_pressure p;
 
 		if (cg_pressure(&g->d->host.topo, &cg, i, &p) == 0 && p.some_usec)
-			json_array_append_new(
-				list, json_pack("{s:s, s:I, s:I, s:f}", "resource", cg_psi_name[i],
-						"some_usec", (json_int_t)p.some_usec, "full_usec",
-						(json_int_t)p.full_usec, "some_avg10",
-						p.some_avg10));
+			json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:f}", "resource",
+							      cg_psi_name[i], "some_usec",
+							      (json_int_t)p.some_usec, "full_usec",
+							      (json_int_t)p.full_usec, "some_avg10",
+							      p.some_avg10));
 	}
 	cg_close(&cg);
 	return list;
