@@ -48,6 +48,7 @@ static const struct {
 	{ "stats", "qo:d:n:", "qoDn" },
 	{ "capacity", "o:", "o" },
 	{ "why", "o:", "o" },
+	{ "snapshot", "qo:", "qo" },
 	{ "kill", "s:", "s" },
 	{ "delete", "f", "F" },
 	{ "top", "d:n:", "Dn" },
