@@ -50,47 +50,66 @@ static int need_down(const struct guest *g, struct cos_err *err)
 		"stop it first");
 }
 
-/* FN does it, and WHAT is the event. */
-static int change(struct call *c, json_t *params, const char *what,
-		  int (*fn)(const struct cowfs *cow, const char *guest, const char *tag,
-			    struct cos_err *err),
-		  bool down, struct cos_err *err)
+typedef int snapshot_fn(const struct cowfs *cow, const char *guest, const char *tag,
+			struct cos_err *err);
+
+static int change(struct call *c, json_t *params, snapshot_fn *fn, bool down, struct params *p,
+		  struct guest **ret, struct cos_err *err)
 {
-	struct guest *g = NULL;
-	struct params p;
-	int r = take(c, params, true, &p, &g, err);
+	int r = take(c, params, true, p, ret, err);
 
 	if (r == 0 && down)
-		r = need_down(g, err);
-	if (r == 0)
-		r = fn(&c->d->cow, g->name, p.tag, err);
-	if (r < 0)
-		return r;
-	event_say(c->d, g->name, what, json_pack("{s:s}", "tag", p.tag));
-	call_reply(c, NULL, NULL, 0);
+		r = need_down(*ret, err);
+	return r < 0 ? r : fn(&c->d->cow, (*ret)->name, p->tag, err);
+}
+
+static int done(struct call *c)
+{
 	jobs_sweep(c->d); /* layers that nobody names any more */
+	call_reply(c, NULL, NULL, 0);
 	return 0;
 }
 
 int api_guest_snapshot(struct call *c, json_t *params, struct cos_err *err)
 {
-	return change(c, params, "snapshot", cowfs_snapshot_make, true, err);
+	struct guest *g = NULL;
+	struct params p;
+	int r = change(c, params, cowfs_snapshot_make, true, &p, &g, err);
+
+	if (r < 0)
+		return r;
+	event_say(c->d, g->name, "snapshot", json_pack("{s:s}", "tag", p.tag));
+	return done(c);
 }
 
 int api_guest_restore(struct call *c, json_t *params, struct cos_err *err)
 {
-	return change(c, params, "restore", cowfs_snapshot_restore, true, err);
+	struct guest *g = NULL;
+	struct params p;
+	int r = change(c, params, cowfs_snapshot_restore, true, &p, &g, err);
+
+	if (r < 0)
+		return r;
+	event_say(c->d, g->name, "restore", json_pack("{s:s}", "tag", p.tag));
+	return done(c);
 }
 
 int api_guest_drop_snapshot(struct call *c, json_t *params, struct cos_err *err)
 {
-	return change(c, params, "snapshot-deleted", cowfs_snapshot_delete, false, err);
+	struct guest *g = NULL;
+	struct params p;
+	int r = change(c, params, cowfs_snapshot_delete, false, &p, &g, err);
+
+	if (r < 0)
+		return r;
+	event_say(c->d, g->name, "snapshot-deleted", json_pack("{s:s}", "tag", p.tag));
+	return done(c);
 }
 
 int api_guest_snapshots(struct call *c, json_t *params, struct cos_err *err)
 {
 	struct guest *g = NULL;
-	json_t *list, *e;
+	json_t *list = NULL, *e;
 	struct params p;
 	size_t i;
 	int r = take(c, params, false, &p, &g, err);
@@ -102,9 +121,9 @@ int api_guest_snapshots(struct call *c, json_t *params, struct cos_err *err)
 	json_array_foreach(list, i, e) {
 		json_object_set_new(e, "tag", json_incref(json_object_get(e, "name")));
 		json_object_set_new(e, "created_usec", json_incref(json_object_get(e, "created")));
-		json_object_set_new(e, "layers",
-				    json_integer((json_int_t)json_array_size(
-					    json_object_get(e, "layers"))));
+		json_object_set_new(
+			e, "layers",
+			json_integer((json_int_t)json_array_size(json_object_get(e, "layers"))));
 		json_object_del(e, "name");
 		json_object_del(e, "created");
 	}
