@@ -8,6 +8,7 @@
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
+#include "lib/base/uuid.h"
 #include "lib/model/spec.h"
 
 const struct spec_key spec_keys[] = {
@@ -202,6 +203,16 @@ static int parse_init(json_t *v, const char *at, void *to, struct cos_err *err)
 		return jsonx_bad(err, at, "\"%s\" is not \"guest\"", t);
 	s->own_init = true;
 	return 0;
+}
+
+static int parse_uuid(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_text(v, UUID_SIZE - 1, at, &s->uuid, err);
+
+	if (r == 0 && !uuid_is(s->uuid))
+		return jsonx_bad(err, at, "\"%s\" is not a UUID in lower case", s->uuid);
+	return r;
 }
 
 /* A host name as hostname(7) has it: letters, digits, '-' and '.', no label empty. */
@@ -477,6 +488,7 @@ NET_KEY(peers)
 
 #define FN(fn)           .type = JSONX_FN, .parse = fn
 #define T_NAME(m)        FN(parse_name)
+#define T_UUID(m)        FN(parse_uuid)
 #define T_TYPE(m)        FN(parse_type)
 #define T_TEMPLATE(m)    FN(parse_template)
 #define T_ROOTFS(m)      FN(parse_rootfs)
@@ -604,6 +616,19 @@ int spec_expand(json_t *base, json_t *const *profiles, unsigned n, json_t *own, 
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "merge profiles");
 	*ret = take_ptr(doc);
 	return 0;
+}
+
+int spec_name_uuid(json_t *doc)
+{
+	char uuid[UUID_SIZE];
+	int r;
+
+	if (!json_is_object(doc) || json_object_get(doc, "uuid"))
+		return 0;
+	r = uuid_make(uuid);
+	if (r == 0 && json_object_set_new(doc, "uuid", json_string(uuid)) < 0)
+		r = -ENOMEM;
+	return r < 0 ? r : 1;
 }
 
 static json_t *value_of(enum spec_cli cli, const char *value)

@@ -58,6 +58,7 @@ struct spec {
 	json_t *doc;
 	char name[NAME_SIZE];
 	enum guest_kind type;
+	const char *uuid; /* NULL: none was given yet */
 	const char *template, *rootfs, *hostname, *user, *cwd, *timezone, *capabilities;
 	json_t *requires; /* names; NULL: none */
 	json_t *profiles, *command, *env, *seccomp, *devices, *masked_paths, *readonly_paths;
@@ -101,6 +102,9 @@ int spec_check_part(json_t *doc, struct cos_err *err);
  */
 int spec_expand(json_t *base, json_t *const *profiles, unsigned n, json_t *own, json_t **ret,
 		struct cos_err *err);
+
+/* Gives the own document DOC a "uuid" unless it has one. 1: it has a new one; 0 or -errno. */
+int spec_name_uuid(json_t *doc);
 
 /* Sets KEY of the own document DOC from the command line's VALUE: a key of spec.def or a limit.
  * Only converts and checks the value alone; spec_parse() checks the whole. */
