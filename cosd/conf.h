@@ -13,8 +13,10 @@ struct conf {
 	uint64_t id_base, id_count, console_log_bytes, events_log_bytes;
 	uint64_t prepare_slots, connections_max, connections_per_user, log_level;
 	uint64_t net_masquerade, overcommit_cpu, overcommit_memory, overcommit_network;
+	uint64_t ledger_interval, ledger_keep_interval, ledger_keep_minute, ledger_keep_hour,
+		ledger_keep_day; /* seconds */
 	char net_pool[19], net_pool6[50], net_uplink[16], net_cap[16], net_exempt[8192];
-	char socket_group[32], profile_dir[256];
+	char socket_group[32], metrics_user[32], profile_dir[256];
 };
 
 struct conf_key {

@@ -62,6 +62,14 @@ struct daemon {
 	struct loop_timer bucket_timer;
 	struct saved *saved_buckets; /* by slot; NULL: not kept */
 	struct net net;
+	struct meters {
+		struct meter_link *link;
+		struct loop_timer tick, closing;
+		uint64_t epoch, ticks, pass, next_usec;
+		uint64_t cost_usec, looks, readings;
+		int64_t clock_offset; /* of the wall clock from that of the boot */
+		int64_t user;         /* who may read all metrics; -1: nobody but root */
+	} meters;                     /* meter.c */
 };
 
 /* Runs the worker; returns an exit status. LINK: socket to the keeper. */

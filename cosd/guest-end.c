@@ -10,6 +10,7 @@
 #include "cosd/health.h"
 #include "cosd/hits.h"
 #include "cosd/hook.h"
+#include "cosd/meter.h"
 #include "cosd/points.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -281,6 +282,7 @@ void guest_ended(struct guest *g, int status)
 			status_text(status, text));
 	hits_last(g);
 	bucket_end(g);
+	meter_last(g);
 	guest_event(g, GE_EXIT, &err);
 	guest_wind_up(g);
 }

@@ -13,6 +13,7 @@
 #include "cosd/guest.h"
 #include "cosd/health.h"
 #include "cosd/hook.h"
+#include "cosd/meter.h"
 #include "cosd/points.h"
 #include "cosd/requires.h"
 #include "cow-fs/root.h"
@@ -445,6 +446,7 @@ int act_running(struct guest *g, struct cos_err *err)
 	g->adopted = g->from_run = g->again = false;
 	g->start_cost_usec = clock_usec() - g->start_cost_usec;
 	g->reason[0] = '\0';
+	meter_begin(g, false, 0);
 	cg_close(&l->cg);
 	launch_finish(l);
 	launch_gone(g);

@@ -11,6 +11,7 @@
 #include "cosd/guest.h"
 #include "cosd/health.h"
 #include "cosd/hook.h"
+#include "cosd/meter.h"
 #include "cosd/points.h"
 #include "cosd/requires.h"
 #include "cow-fs/root.h"
@@ -89,6 +90,7 @@ static void guest_free_now(struct loop_timer *t)
 	json_decref(g->steps);
 	free(g->net);
 	free(g->why);
+	meter_free(g);
 	spec_done(&g->spec);
 	free(g);
 }
@@ -117,24 +119,48 @@ static void drop_logs(const struct daemon *d, const char *name)
 	}
 }
 
-int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
+/* Neither its name nor what the ledger knows it by is another guest's. */
+static int check_new(struct daemon *d, const struct spec *spec, struct cos_err *err)
+{
+	struct list *p;
+
+	if (guest_find(d, spec->name))
+		return cos_fail(err, COS_E_EXISTS, 0, "there is a guest named %s already",
+				spec->name);
+	list_for_each(p, &d->guests) {
+		const struct guest *g = list_entry(p, struct guest, link);
+
+		if (g->spec.uuid && strcmp(g->spec.uuid, spec->uuid) == 0)
+			return cos_advise(
+				err,
+				cos_fail(err, COS_E_EXISTS, 0, "the uuid is that of %s", g->name),
+				"leave the uuid out, and a new one is made");
+	}
+	return requires_check(d, spec, err);
+}
+
+/* Parses OWN, which gets a "uuid" first. */
+static int parse_new(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err)
 {
 	auto_json json_t *doc = NULL;
+	int r = spec_name_uuid(own);
+
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "uuid");
+	r = profile_expand(d, own, &doc, err);
+	return r < 0 ? r : spec_parse(doc, ret, err);
+}
+
+int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
+{
 	struct cowfs_source from;
 	struct spec spec;
 	struct guest *g;
-	int r = profile_expand(d, own, &doc, err);
+	int r = parse_new(d, own, &spec, err);
 
-	if (r >= 0)
-		r = spec_parse(doc, &spec, err);
 	if (r < 0)
 		return r;
-	if (guest_find(d, spec.name)) {
-		r = cos_fail(err, COS_E_EXISTS, 0, "there is a guest named %s already", spec.name);
-		spec_done(&spec);
-		return r;
-	}
-	r = requires_check(d, &spec, err);
+	r = check_new(d, &spec, err);
 	if (r < 0) {
 		spec_done(&spec);
 		return r;

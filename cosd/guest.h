@@ -14,6 +14,7 @@
 
 struct health;
 struct hook;
+struct meter;
 
 struct guest {
 	struct list link;
@@ -73,6 +74,7 @@ struct guest {
 	} credit;                            /* what the last run left in it */
 	struct net_lease lease;              /* addresses and counters, net-guest.c */
 	struct launch_net *net;              /* its link, while it has a slot; NULL: none */
+	struct meter *meter;                 /* while it runs, and after that; meter.c */
 	struct list waiters; /* struct call.link: answered when it runs, fails or ends */
 };
 

@@ -18,6 +18,7 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include "cosd/acct.h"
 #include "cosd/conf.h"
 #include "cosd/daemon.h"
 #include "cosd/hostwide.h"
@@ -336,6 +337,10 @@ int main(int argc, char **argv)
 	if (argc == 3 && (strcmp(argv[1], "--keeper") == 0 || strcmp(argv[1], "--worker") == 0 ||
 			  strcmp(argv[1], "--holder") == 0))
 		return run_handed(argv[1], (int)strtol(argv[2], NULL, 10));
+	if (argc == 3 && strcmp(argv[1], "--accountant") == 0)
+		return acct_run((int)strtol(argv[2], NULL, 10));
+	if (argc == 3 && strcmp(argv[1], "--ledger-query") == 0)
+		return acct_answer((int)strtol(argv[2], NULL, 10));
 	close_range(3, ~0U, 0); /* what somebody left open is nothing to hold for months */
 	r = parse(argc, argv, &a, &must_conf);
 	if (r)

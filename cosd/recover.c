@@ -16,11 +16,13 @@
 #include "cosd/guest.h"
 #include "cosd/health.h"
 #include "cosd/hook.h"
+#include "cosd/meter.h"
 #include "cow-fs/root.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
+#include "lib/base/uuid.h"
 #include "lib/kern/proc.h"
 
 struct recovery {
@@ -52,10 +54,13 @@ static int parse_stored(struct daemon *d, const struct stored *s, struct spec *r
 }
 
 /* What it takes to end and to delete a guest of which no more than the name is known. */
-static struct spec spec_of_name(const char *name)
+static struct spec spec_of_name(const char *name, json_t *own)
 {
 	struct spec s = { .stop_signal = SIGTERM, .stop_timeout = 10, .userns = true };
+	const char *uuid = json_string_value(json_object_get(own, "uuid"));
 
+	if (uuid && uuid_is(uuid))
+		s.uuid = uuid;
 	limits_init(&s.limits);
 	str_fmt(s.name, sizeof(s.name), "%s", name);
 	return s;
@@ -70,12 +75,14 @@ static int load_guest(struct daemon *d, const struct stored *s, struct cos_err *
 	struct spec spec;
 	struct guest *g;
 	bool good;
+	int made;
 
 	if (guest_find(d, s->name))
 		return 0;
+	made = own ? spec_name_uuid(own) : 0;
 	good = parse_stored(d, s, &spec, &why) >= 0;
 	if (!good)
-		spec = spec_of_name(s->name);
+		spec = spec_of_name(s->name, own);
 	spec.ephemeral = s->ephemeral;
 	g = own ? guest_new(d, own, &spec, err) : NULL;
 	if (!g) {
@@ -83,8 +90,8 @@ static int load_guest(struct daemon *d, const struct stored *s, struct cos_err *
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "guest %s", s->name);
 	}
 	(void)take_ptr(own);
-	if (good)
-		return 0;
+	if (good) /* one of an earlier version is written with its uuid */
+		return made > 0 ? store_put_spec(g, err) : 0;
 	str_fmt(g->reason, sizeof(g->reason), "specification refused: %s", why.why);
 	guest_restore_end(g, g->reason, false);
 	log_say(LOG_ERROR, "%s: %s", g->name, g->reason);
@@ -132,6 +139,7 @@ static int adopt(struct recovery *r, struct guest *g, const struct record *rec,
 				g->name);
 	slot_take(r->d, rec->slot);
 	net_adopt(g);
+	meter_begin(g, true, rec->start_ticks);
 	guest_adopted(g);
 	if (!item) /* both were lost: the keeper learns of it from us */
 		keeplink_add(r->d, rec->slot, g->name, rec->pid, g->pidfd, g->console);
@@ -179,6 +187,8 @@ static void recover_guest(struct recovery *r, struct guest *g)
 	g->slot = (int)rec.slot;
 	g->started_usec = rec.started_usec;
 	net_adopt(g);
+	meter_begin(g, true, rec.start_ticks);
+	meter_last(g);
 	net_release(g);
 	g->status = STATUS_UNKNOWN;
 	g->slot = -1;

@@ -19,6 +19,7 @@
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
 #include "cosd/hits.h"
+#include "cosd/meter.h"
 #include "cosd/points.h"
 #include "cosd/requires.h"
 #include "cow-fs/mount.h"
@@ -41,6 +42,7 @@ static void reload(struct daemon *d)
 	}
 	d->conf = next;
 	log_open("cosd", (enum log_level)d->conf.log_level);
+	meters_reload(d);
 	log_say(LOG_INFO, "configuration reloaded");
 	event_say(d, NULL, "reload", NULL);
 }
@@ -169,6 +171,8 @@ static int setup(struct daemon *d, struct cos_err *err)
 		r = net_open(d, err);
 	}
 	if (r == 0)
+		r = meters_open(d, err);
+	if (r == 0)
 		r = recover(d, err);
 	if (r == 0)
 		r = net_ready(d, err);
@@ -176,6 +180,7 @@ static int setup(struct daemon *d, struct cos_err *err)
 		cpus_share(d);
 		admit_weigh(d);
 		hits_init(d);
+		meters_start(d);
 		pool_init(d);
 		requires_init(d);
 	}
@@ -244,6 +249,7 @@ int worker_run(struct keep_args *a, int link)
 	abandon_starts(&d);
 	conns_close(&d);
 	event_say(&d, NULL, "daemon-stop", NULL);
+	meters_close(&d);
 	net_close(&d);
 	cg_topo_close(&d.host.topo, a->instance, true);
 	return r < 0;
