@@ -79,6 +79,11 @@ char *out_age(uint64_t usec, char *buf);
 /* One JSON document with the schema's number. */
 void out_json(json_t *doc);
 
+/* --- when.c --- */
+/* A time ago ("2h"), a date and time of UTC ("2026-11-21", "2026-11-21T09:30:00Z"), or "@SECONDS"
+ * since 1970, in microseconds since 1970. -EINVAL. */
+int when_parse(const char *s, uint64_t now_usec, uint64_t *ret);
+
 /* --- talk.c --- */
 /* One call on a connection of its own. Says the error; returns an exit status. */
 int talk(const struct args *a, const char *method, json_t *params, json_t **ret,

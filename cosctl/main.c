@@ -49,6 +49,7 @@ static const struct {
 	{ "capacity", "o:", "o" },
 	{ "why", "o:", "o" },
 	{ "snapshot", "qo:", "qo" },
+	{ "usage", "qo:", "qo" },
 	{ "kill", "s:", "s" },
 	{ "delete", "f", "F" },
 	{ "top", "d:n:", "Dn" },
