@@ -45,7 +45,7 @@ bold() { # PAGE: what is bold in it
 section() { # PAGE TITLE: the plain lines of a section
 	plain "$1" | awk -v t=".SH $2" '/^\.SH /{ on = ($0 == t); next } on'
 }
-for p in cosctl.1 cos-guest.5 cos-limits.5 cos-profile.5 cosd.json.5 cos-api.7 cos-network.7 cosd.8 cos-vmm.8 cow-fs.8; do
+for p in cosctl.1 cos-guest.5 cos-limits.5 cos-profile.5 cosd.json.5 cos-api.7 cos-network.7 cosd.8 cos-vmm.8 cow-fs.8 cos-ledger.7 cos-exporter.8; do
 	bold "$p" >"$M/bold.$p"
 	if command -v man >/dev/null; then
 		LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$MAN/$p" \
@@ -145,6 +145,10 @@ options_of "$COW_FS" >"$M/help"
 grep '^--[a-z]' "$M/bold.cow-fs.8" >"$M/page"
 same "cow-fs(8) has the options of cow-fs --help" "$M/help" "$M/page"
 
+options_of "$TOP_BUILDDIR/cosctl/cos-exporter" | sort -u >"$M/help"
+grep '^--[a-z]' "$M/bold.cos-exporter.8" | sort -u >"$M/page"
+same "cos-exporter(8) has the options of cos-exporter --help" "$M/help" "$M/page"
+
 # --- the rest of the tables in the pages ------------------------------------------------------------
 
 missing() { # KIND COLUMN PAGE...: rows that are not bold in one of the pages
@@ -167,6 +171,8 @@ all "cos-guest(5) has every member of keys that are objects" missing member 2 co
 all "cos-guest(5) has every state" missing state 1 cos-guest.5
 all "cosd.json(5) has every key" missing conf 1 cosd.json.5
 all "cos-api(7) has every method" missing method 2 cos-api.7
+all "cos-ledger(7) has every metric" missing metric 1 cos-ledger.7
+all "cos-exporter(8) has every family" missing metric 2 cos-exporter.8
 all "cosd(8) and cow-fs(8) have every kernel feature" missing feature 1 cosd.8 cow-fs.8
 missing_errors() {
 	for page in cosctl.1 cos-api.7; do
