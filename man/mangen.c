@@ -22,6 +22,7 @@
 #include "lib/model/spec.def"
 #include "lib/model/spec.h"
 #include "lib/model/state.h"
+#include "lib/model/usage.h"
 #include "lib/wire/methods.def"
 #include "man/mangen.h"
 
@@ -432,6 +433,47 @@ static int print_features(const char *arg)
 	return 0;
 }
 
+/* --- what is counted --- */
+
+static int print_metrics(const char *arg)
+{
+	(void)arg;
+	for (const struct metric_def *d = metric_defs; d < metric_defs + METRIC__N; d++) {
+		put_bold(d->key);
+		printf(" (%s)\n\t%s\n\n", d->unit, d->help);
+	}
+	return 0;
+}
+
+/* Rows of one family need not stand together. */
+static bool is_first_of_family(const struct metric_def *d)
+{
+	for (const struct metric_def *e = metric_defs; e < d; e++) {
+		if (strcmp(e->family, d->family) == 0)
+			return false;
+	}
+	return true;
+}
+
+static int print_families(const char *arg)
+{
+	(void)arg;
+	for (const struct metric_def *d = metric_defs; d < metric_defs + METRIC__N; d++) {
+		if (!is_first_of_family(d))
+			continue;
+		put_bold(d->family);
+		printf("\n\t");
+		for (const struct metric_def *e = d; e < metric_defs + METRIC__N; e++) {
+			if (strcmp(e->family, d->family) != 0)
+				continue;
+			put(e->label);
+			printf("%s%s ", e->label[0] ? ": " : "", e->help);
+		}
+		printf("\n\n");
+	}
+	return 0;
+}
+
 /* --- pages --- */
 
 static const struct {
@@ -451,6 +493,8 @@ static const struct {
 	{ "features", print_features, false },
 	{ "members", print_members, true },
 	{ "vmm", print_vmm, true },
+	{ "metrics", print_metrics, false },
+	{ "families", print_families, false },
 };
 
 /* LINE is "@@WORD" or "@@WORD ARGUMENT" without its newline. */
@@ -587,6 +631,8 @@ static void tsv_model(void)
 
 static void tsv_daemon(void)
 {
+	for (int i = 0; i < METRIC__N; i++)
+		printf("metric\t%s\t%s\n", metric_defs[i].key, metric_defs[i].family);
 	for (size_t i = 0; i < ARRAY_SIZE(conf_keys); i++)
 		printf("conf\t%s\t%s\t%s\t%s\n", conf_keys[i].name,
 		       conf_keys[i].when == C_LIVE ? "live" : "start",
