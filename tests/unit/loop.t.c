@@ -380,12 +380,13 @@ static void test_timer_set(void)
 	ticks_init();
 	loop_init(&loop);
 	loop_timer_set(&loop, &ticks[0].timer, 0);
-	loop_timer_set(&loop, &ticks[0].timer, 3000);
+	/* far from the others, whose order it is about, however late a busy host wakes us */
+	loop_timer_set(&loop, &ticks[0].timer, 500000);
 	loop_timer_set(&loop, &ticks[1].timer, 2000);
 	ticks[1].sets = &ticks[2].timer;
 	ticks[2].sets = &ticks[1].timer;
 	ticks[2].delay = 50 * USEC_PER_SEC;
-	loop_timer_set(&loop, &end, 6000);
+	loop_timer_set(&loop, &end, 500000);
 	run();
 	ok(strcmp(order, "120") == 0, "set: again later, and from a handler (%s)", order);
 	ok(ticks[1].timer.at_usec != 0, "set: one is still to come");
