@@ -32,7 +32,8 @@ fails "and above the bucket" 2 'is above cpu.burst' "$COSCTL" create --template 
 
 # --- a bucket larger than the kernel's ---
 ok "a guest that may save two seconds" sleeper b1 cpu.rate=100m cpu.burst=2
-is "has them at once" "$(stat b1 cpu_credit_usec)" 2000000
+credit=$(stat b1 cpu_credit_usec) # its start took some, and it saves again
+ok "has them at once: $credit" test "$credit" -gt 1500000 -a "$credit" -le 2000000
 began=$(now)
 used=$(stat b1 cpu_usec)
 spin b1

@@ -88,8 +88,11 @@ raised() {
 }
 ok "and so does none" await raised
 "$COSCTL" set q1 net.quota=1M net.quota.period=10s
-volume 12
-ok "a short period" await lowered up0
+spend() { # again where a period began meanwhile
+	volume 12
+	lowered up0
+}
+ok "a short period" await spend
 renewed() {
 	i=0
 	until raised; do
