@@ -81,22 +81,6 @@ static int copy_looks(struct copy *c, int from, int to, const struct stat *st)
 	return r == 0 && futimens(to, ts) < 0 ? -errno : r;
 }
 
-static int write_all_at(int fd, const char *p, size_t len, off_t at)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, p, len, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		at += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 static int copy_by_buffer(struct copy *c, int from, int to, off_t at, off_t end)
 {
 	const size_t room = sizeof(c->value);
@@ -110,7 +94,7 @@ static int copy_by_buffer(struct copy *c, int from, int to, off_t at, off_t end)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
-		r = write_all_at(to, c->value, (size_t)n, at);
+		r = io_write_all_at(to, c->value, (size_t)n, at);
 		if (r < 0)
 			return r;
 		at += n;

@@ -125,22 +125,6 @@ int manifest_read(int dir, struct digest_set *s)
 	return n < 0 ? -errno : 0;
 }
 
-static int write_at(int fd, const void *p, size_t len, off_t at)
-{
-	while (len > 0) {
-		ssize_t n = pwrite(fd, p, len, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p = (const char *)p + n;
-		at += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Those of D that are new to S. */
 static int append_new(int fd, off_t at, struct digest_set *s, const struct digest *d, size_t n)
 {
@@ -157,7 +141,7 @@ static int append_new(int fd, off_t at, struct digest_set *s, const struct diges
 		if (r > 0)
 			fresh[n_fresh++] = d[i];
 	}
-	return write_at(fd, fresh, n_fresh * sizeof(*fresh), at);
+	return io_write_all_at(fd, fresh, n_fresh * sizeof(*fresh), at);
 }
 
 int manifest_add(int dir, struct digest_set *s, const struct digest *d, size_t n)
@@ -172,7 +156,7 @@ int manifest_add(int dir, struct digest_set *s, const struct digest *d, size_t n
 	if (r < 0)
 		return r;
 	if (r == 0) {
-		r = write_at(fd, HEADER, HEADER_SIZE, 0);
+		r = io_write_all_at(fd, HEADER, HEADER_SIZE, 0);
 		end = HEADER_SIZE;
 	}
 	if (r < 0)

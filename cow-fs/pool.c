@@ -77,7 +77,7 @@ static int write_piece(int to, const char *p, size_t len, off_t at)
 {
 	while (len > 0) {
 		size_t part = 0;
-		ssize_t n;
+		int r;
 
 		while (len >= BLOCK && is_zero(p, BLOCK)) {
 			p += BLOCK;
@@ -88,14 +88,12 @@ static int write_piece(int to, const char *p, size_t len, off_t at)
 			part += len - part < BLOCK ? len - part : BLOCK;
 		if (part == 0)
 			break;
-		n = pwrite(to, p, part, at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		at += n;
-		len -= (size_t)n;
+		r = io_write_all_at(to, p, part, at);
+		if (r < 0)
+			return r;
+		p += part;
+		at += (off_t)part;
+		len -= part;
 	}
 	return 0;
 }

@@ -132,6 +132,24 @@ int io_write_all(int fd, const void *s, size_t len)
 	return 0;
 }
 
+int io_write_all_at(int fd, const void *s, size_t len, off_t at)
+{
+	const char *p = s;
+
+	while (len > 0) {
+		ssize_t n = pwrite(fd, p, len, at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
 static int write_new(int dir, const char *tmp, const void *s, size_t len, mode_t mode, bool durable)
 {
 	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;

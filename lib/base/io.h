@@ -21,6 +21,8 @@ ssize_t io_slurp_at(int dir, const char *name, size_t max, char **ret_s);
 ssize_t io_slurp_fd(int fd, size_t max, char **ret_s);
 /* Writes all, however many write() it takes. */
 int io_write_all(int fd, const void *s, size_t len);
+/* The same from AT on; the file's position stays. */
+int io_write_all_at(int fd, const void *s, size_t len, off_t at);
 /* Puts a file in place by rename: readers see the old content or the new one, never part of one.
  * With DURABLE the file and its directory (then not O_PATH, not AT_FDCWD) are on the disk when it
  * returns. One writer at a time for each name. */

@@ -366,6 +366,16 @@ static bool enter(struct walk *w, const char *part, size_t len)
 	return false;
 }
 
+int jsonx_need_array(json_t *v, size_t max, const char *at, struct cos_err *err)
+{
+	if (!json_is_array(v))
+		return jsonx_bad(err, at, "not an array");
+	if (json_array_size(v) > max)
+		return jsonx_bad(err, at, "has %zu elements, more than %zu", json_array_size(v),
+				 max);
+	return 0;
+}
+
 unsigned jsonx_line(const char *s, size_t len, const char *pointer)
 {
 	struct walk w = { .p = s, .end = s + len, .line = 1 };

@@ -46,6 +46,9 @@ int jsonx_fill(json_t *obj, const char *at, const struct jsonx_field *f, size_t 
 __attribute__((format(printf, 3, 4))) int jsonx_bad(struct cos_err *err, const char *at,
 						    const char *fmt, ...);
 
+/* Refuses V, which is at AT, unless it is an array of at most MAX elements. */
+int jsonx_need_array(json_t *v, size_t max, const char *at, struct cos_err *err);
+
 /* Line (from 1) of the key or element at POINTER (RFC 6901) in the valid JSON text S; 0 if it is
  * not there. "" and, without a key "", "/" are the document. */
 unsigned jsonx_line(const char *s, size_t len, const char *pointer);

@@ -14,16 +14,6 @@ const char *const net_mode_name[NET__N] = {
 #undef X
 };
 
-static int need_list(json_t *v, size_t max, const char *at, struct cos_err *err)
-{
-	if (!json_is_array(v))
-		return jsonx_bad(err, at, "not an array");
-	if (json_array_size(v) > max)
-		return jsonx_bad(err, at, "has %zu elements, more than %zu", json_array_size(v),
-				 max);
-	return 0;
-}
-
 int net_parse_mode(json_t *v, const char *at, struct net_spec *n, struct cos_err *err)
 {
 	const char *s = json_string_value(v);
@@ -62,7 +52,7 @@ static int take_address(const char *s, struct ip *ret, unsigned *ret_len)
 static int parse_each(json_t *v, const char *at, bool with_len, struct ip *to, unsigned *to_len,
 		      struct cos_err *err)
 {
-	int r = need_list(v, NET_FAMILIES, at, err);
+	int r = jsonx_need_array(v, NET_FAMILIES, at, err);
 	json_t *e;
 	size_t i;
 
@@ -173,7 +163,7 @@ int net_parse_forward(json_t *v, const char *at, struct net_spec *n, struct cos_
 		{ "host", JSONX_UINT, offsetof(struct forward, host), 1, 65535, true, NULL },
 		{ "guest", JSONX_UINT, offsetof(struct forward, guest), 1, 65535, false, NULL },
 	};
-	int r = need_list(v, NET_FORWARDS_MAX, at, err);
+	int r = jsonx_need_array(v, NET_FORWARDS_MAX, at, err);
 	json_t *e;
 	size_t i;
 
@@ -220,7 +210,7 @@ int net_parse_peers(json_t *v, const char *at, struct net_spec *n, struct cos_er
 	}
 	if (s)
 		return jsonx_bad(err, at, "is not \"all\" or an array of names");
-	r = need_list(v, NET_PEERS_MAX, at, err);
+	r = jsonx_need_array(v, NET_PEERS_MAX, at, err);
 	if (r < 0)
 		return r;
 	json_array_foreach(v, i, e) {

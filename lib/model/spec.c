@@ -104,20 +104,10 @@ static int parse_cwd(json_t *v, const char *at, void *to, struct cos_err *err)
 	return need_absolute(v, at, &((struct spec *)to)->cwd, err);
 }
 
-static int need_array(json_t *v, size_t max, const char *at, struct cos_err *err)
-{
-	if (!json_is_array(v))
-		return jsonx_bad(err, at, "not an array");
-	if (json_array_size(v) > max)
-		return jsonx_bad(err, at, "has %zu elements, more than %zu", json_array_size(v),
-				 max);
-	return 0;
-}
-
 static int parse_profiles(json_t *v, const char *at, void *to, struct cos_err *err)
 {
 	struct spec *s = to;
-	int r = need_array(v, SPEC_PROFILES_MAX, at, err);
+	int r = jsonx_need_array(v, SPEC_PROFILES_MAX, at, err);
 	const char *t;
 	json_t *e;
 	size_t i;
@@ -138,7 +128,7 @@ static int parse_profiles(json_t *v, const char *at, void *to, struct cos_err *e
 static int parse_requires(json_t *v, const char *at, void *to, struct cos_err *err)
 {
 	struct spec *s = to;
-	int r = need_array(v, SPEC_REQUIRES_MAX, at, err);
+	int r = jsonx_need_array(v, SPEC_REQUIRES_MAX, at, err);
 	const char *t;
 	json_t *e;
 	size_t i;
@@ -163,7 +153,7 @@ static int parse_requires(json_t *v, const char *at, void *to, struct cos_err *e
 /* Arguments may hold any byte but NUL. */
 static int need_words(json_t *v, const char *at, struct cos_err *err)
 {
-	int r = need_array(v, SPEC_ARGS_MAX, at, err);
+	int r = jsonx_need_array(v, SPEC_ARGS_MAX, at, err);
 	json_t *e;
 	size_t i;
 
@@ -296,7 +286,7 @@ static int parse_binds(json_t *v, const char *at, void *to, struct cos_err *err)
 		  .offset = offsetof(struct spec_bind, readonly) },
 	};
 	struct spec *s = to;
-	int r = need_array(v, SPEC_BINDS_MAX, at, err);
+	int r = jsonx_need_array(v, SPEC_BINDS_MAX, at, err);
 	json_t *e;
 	size_t i;
 
@@ -443,7 +433,7 @@ static int parse_health(json_t *v, const char *at, void *to, struct cos_err *err
 /* Only below /proc and /sys: anything else in the root is the guest's own. */
 static int check_paths(json_t *v, const char *at, struct cos_err *err)
 {
-	int r = need_array(v, SPEC_PATHS_MAX, at, err);
+	int r = jsonx_need_array(v, SPEC_PATHS_MAX, at, err);
 	const char *t;
 	json_t *e;
 	size_t i;
