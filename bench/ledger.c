@@ -212,7 +212,7 @@ static int fill(const char *dir, uint64_t began, unsigned guests)
 	free(s);
 	if (r < 0)
 		fprintf(stderr, "ledger: %s\n", err.why);
-	return r;
+	return r < 0 || !bench_stopped() ? r : -EINTR;
 }
 
 static void timed(const char *dir, const char *name, enum ledger_by by, uint64_t since,
@@ -243,8 +243,10 @@ static void timed(const char *dir, const char *name, enum ledger_by by, uint64_t
 		worst = ms > worst ? ms : worst;
 		best = ms < best ? ms : best;
 	}
-	row("query", name, best, "ms, best of 5");
-	row("query", name, worst, "ms, worst of 5");
+	if (!bench_stopped()) {
+		row("query", name, best, "ms, best of 5");
+		row("query", name, worst, "ms, worst of 5");
+	}
 	close(null);
 	free(q);
 }
