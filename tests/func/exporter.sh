@@ -2,7 +2,7 @@
 # tests/func/exporter.sh - cos-exporter: what it says, to whom, and what it may do
 . "$(dirname "$0")/lib.sh"
 EXPORTER=$TOP_BUILDDIR/cosctl/cos-exporter
-for tool in unshare curl; do
+for tool in unshare nsenter setpriv curl; do
 	command -v $tool >/dev/null || { echo "1..0 # SKIP needs $tool"; exit 0; }
 done
 user=nobody

@@ -1,6 +1,9 @@
 #!/bin/sh
 # tests/func/ledger.sh - what guests used: counted once whatever is killed, proven, billed; a full disk, damage
 . "$(dirname "$0")/lib.sh"
+for tool in pgrep setpriv unshare nsenter; do
+	command -v $tool >/dev/null || { echo "1..0 # SKIP needs $tool"; exit 0; }
+done
 conf=$(mktemp "${TMPDIR:-/tmp}/cos-conf.XXXXXX")
 echo '{"ledger.interval": 1}' >"$conf"
 COSD_ARGS="--config $conf"
