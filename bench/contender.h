@@ -25,6 +25,7 @@ struct contender {
 	char text[4096]; /* the words that are made */
 	size_t text_len;
 	void *data;
+	uint64_t first_nsec;     /* by contender_time() */
 	uint64_t steps_end_nsec; /* what comes after it is the guest's: step "inside" */
 };
 
@@ -32,8 +33,15 @@ struct contender {
 __attribute__((format(printf, 2, 3))) const char *contender_word(struct contender *c,
 								 const char *fmt, ...);
 
+/* One guest; false when it did not do what it should, which is told. */
+bool contender_time(struct contender *c, uint64_t *ret_first, uint64_t *ret_whole);
+
 /* The root that all share, made by bench_make_root(). */
 #define CONTENDER_ROOT "root"
 
+/* Made by who runs peer_lxc_veth, with 198.18.0.1/24. */
+#define CONTENDER_BRIDGE "bench-br0"
+
 #define PEERS 4
 extern const struct contender peer_crun, peer_runc, peer_unshare, peer_lxc;
+extern const struct contender peer_lxc_veth;

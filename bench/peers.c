@@ -2,8 +2,8 @@
  *
  * Each is asked for the same: own pid, mount, uts, ipc, network and cgroup namespaces, limits of
  * CPU, memory, pids and devices where it knows groups, a plain directory as root, its own /dev,
- * /proc, /sys and devpts, few capabilities, no new privileges. None has to set up a network, a user
- * namespace or an overlay. */
+ * /proc, /sys and devpts, few capabilities, no new privileges. None has to set up a user namespace
+ * or an overlay, and but one of lxc no network. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -30,6 +30,31 @@ const char *contender_word(struct contender *c, const char *fmt, ...)
 		abort(); /* a word too many for this table, not an input */
 	c->text_len += (size_t)n + 1;
 	return at;
+}
+
+bool contender_time(struct contender *c, uint64_t *ret_first, uint64_t *ret_whole)
+{
+	uint64_t begin, end, first;
+	int p[2], r;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return false;
+	begin = bench_nsec();
+	r = c->run(c, p[1]);
+	end = bench_nsec();
+	close(p[1]);
+	first = r == 0 ? bench_read_first(p[0]) : 0;
+	close(p[0]);
+	if (first < begin || first > end) {
+		if (!bench_stopped())
+			fprintf(stderr, "bench: %s: status %d, %s\n", c->name, r,
+				first ? "a time that cannot be" : "the guest said nothing");
+		return false;
+	}
+	c->first_nsec = first;
+	*ret_first = first - begin;
+	*ret_whole = end - begin;
+	return true;
 }
 
 static int take_part(struct contender *c, const struct bench *b)
@@ -126,7 +151,7 @@ static int unshare_open(struct contender *c, const struct bench *b)
 
 static const char lxc_text[] = "lxc.uts.name = lxc\n"
 			       "lxc.rootfs.path = dir:%s/" CONTENDER_ROOT "\n"
-			       "lxc.net.0.type = empty\n"
+			       "%s"
 			       "lxc.mount.auto = proc sys:ro\n"
 			       "lxc.autodev = 1\n"
 			       "lxc.apparmor.profile = unconfined\n"
@@ -141,13 +166,20 @@ static const char lxc_text[] = "lxc.uts.name = lxc\n"
 			       "lxc.cgroup.devices.allow = c 5:* rwm\n"
 			       "lxc.cgroup.devices.allow = c 136:* rwm\n";
 
-static int lxc_open(struct contender *c, const struct bench *b)
+static const char lxc_empty[] = "lxc.net.0.type = empty\n";
+static const char lxc_veth[] = "lxc.net.0.type = veth\n"
+			       "lxc.net.0.link = " CONTENDER_BRIDGE "\n"
+			       "lxc.net.0.flags = up\n"
+			       "lxc.net.0.ipv4.address = 198.18.0.2/24\n"
+			       "lxc.net.0.ipv4.gateway = 198.18.0.1\n";
+
+static int lxc_open_with(struct contender *c, const struct bench *b, const char *net)
 {
 	const char *path = contender_word(c, "%s/lxc", b->dir);
-	const char *conf = contender_word(c, "%s/lxc/conf", b->dir);
-	const char *id = contender_word(c, "%s-lxc", b->group);
+	const char *conf = contender_word(c, "%s/lxc/%s", b->dir, c->name);
+	const char *id = contender_word(c, "%s-%s", b->group, c->name);
 	auto_close int dir = -1;
-	char text[sizeof(lxc_text) + 128];
+	char text[sizeof(lxc_text) + sizeof(lxc_veth) + 128];
 	int r;
 
 	set_argv(c->argv, (const char *const[]){ "lxc-execute", "-n", id, "-P", path, "-f", conf,
@@ -160,8 +192,18 @@ static int lxc_open(struct contender *c, const struct bench *b)
 	dir = io_dir_at(b->dirfd, "lxc", 0755);
 	if (dir < 0)
 		return dir;
-	r = snprintf(text, sizeof(text), lxc_text, b->dir, b->group);
-	return io_replace_at(dir, "conf", text, (size_t)r, 0644, false);
+	r = snprintf(text, sizeof(text), lxc_text, b->dir, net, b->group);
+	return io_replace_at(dir, c->name, text, (size_t)r, 0644, false);
+}
+
+static int lxc_open(struct contender *c, const struct bench *b)
+{
+	return lxc_open_with(c, b, lxc_empty);
+}
+
+static int lxc_veth_open(struct contender *c, const struct bench *b)
+{
+	return lxc_open_with(c, b, lxc_veth);
 }
 
 const struct contender peer_crun = {
@@ -191,6 +233,14 @@ const struct contender peer_lxc = {
 	.name = "lxc-execute",
 	.does = "lxc-execute: with its own init and monitor; no user namespace, no overlay",
 	.open = lxc_open,
+	.run = run_argv,
+	.undo = run_undo,
+};
+
+const struct contender peer_lxc_veth = {
+	.name = "lxc-veth",
+	.does = "lxc-execute with an address on a veth at a bridge",
+	.open = lxc_veth_open,
 	.run = run_argv,
 	.undo = run_undo,
 };

@@ -208,27 +208,10 @@ static const struct contender cos_contender = {
 /* One guest; false when it did not do what it should. */
 static bool one(struct entry *e, uint64_t *ret_first, uint64_t *ret_whole)
 {
-	uint64_t begin, end, first;
-	int p[2], r;
-
-	if (pipe2(p, O_CLOEXEC) < 0)
+	if (!contender_time(&e->c, ret_first, ret_whole))
 		return false;
-	begin = bench_nsec();
-	r = e->c.run(&e->c, p[1]);
-	end = bench_nsec();
-	close(p[1]);
-	first = r == 0 ? bench_read_first(p[0]) : 0;
-	close(p[0]);
-	if (first < begin || first > end) {
-		if (!bench_stopped())
-			fprintf(stderr, "bench: %s: status %d, %s\n", e->c.name, r,
-				first ? "a time that cannot be" : "the guest said nothing");
-		return false;
-	}
 	if (e->c.steps_end_nsec)
-		step_add("inside", first - e->c.steps_end_nsec);
-	*ret_first = first - begin;
-	*ret_whole = end - begin;
+		step_add("inside", e->c.first_nsec - e->c.steps_end_nsec);
 	return true;
 }
 
