@@ -166,6 +166,16 @@ int end_limit(const struct end *e, uint64_t bits)
 	return r == 0 ? 0 : tell(r, word, e->guest.name);
 }
 
+int end_unlimit(const struct end *e)
+{
+	int r = 0;
+
+	for (enum way way = 0; way < WAY__N && r == 0; way++)
+		r = net_run(e->bed, e->bed->router, NULL, 0, "tc qdisc replace dev %s root noqueue",
+			    bare_link[way]);
+	return r;
+}
+
 /* ---- counters ---- */
 
 static int read_guests(const struct daemon *d, enum way way, const char *name, uint64_t *ret)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 
 #include "bench/network.h"
@@ -100,31 +101,51 @@ struct sockaddr_in net_address(const char *ip)
 	return a;
 }
 
+int net_open(const struct bed *bed, int net, int type)
+{
+	int r = visit(net), fd;
+
+	if (r < 0)
+		return tell(r, "visit a namespace");
+	fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	come_back(bed);
+	return fd < 0 ? tell(-errno, "socket") : fd;
+}
+
 int net_socket(const struct bed *bed, int net)
 {
 	static const int bytes = SOCKET_BYTES;
 	const struct sockaddr_in any = net_address("0.0.0.0");
-	auto_close int fd = -1;
-	int r = visit(net);
+	auto_close int fd = net_open(bed, net, SOCK_DGRAM);
 
-	if (r < 0)
-		return tell(r, "visit a namespace");
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&any, sizeof(any)) < 0 ||
+	if (fd < 0)
+		return fd;
+	if (bind(fd, (const struct sockaddr *)&any, sizeof(any)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
-		r = -errno;
-	come_back(bed);
-	return r < 0 ? tell(r, "socket") : take_fd(fd);
+		return tell(-errno, "socket");
+	return take_fd(fd);
 }
 
 /* ---- links ---- */
 
-/* A line of /proc/net/dev: "  eth0: bytes packets ...", received first. */
+/* The line of a link in /proc/net/dev, behind its name, which long ones begin a line with. */
+static const char *find_link(const char *text, const char *link)
+{
+	char want[IF_NAMESIZE + 4];
+	const char *at = NULL;
+
+	if (str_fmt(want, sizeof(want), " %s:", link))
+		at = strstr(text, want);
+	if (!at && str_fmt(want, sizeof(want), "\n%s:", link))
+		at = strstr(text, want);
+	return at ? at + strlen(want) : NULL;
+}
+
+/* "  eth0: bytes packets ...", received first. */
 int net_received(const struct bed *bed, int net, const char *link, struct frames *ret)
 {
 	auto_free char *text = NULL;
 	unsigned long long bytes, packets;
-	char want[IF_NAMESIZE + 4];
 	const char *at = NULL;
 	ssize_t n = visit(net);
 
@@ -132,9 +153,9 @@ int net_received(const struct bed *bed, int net, const char *link, struct frames
 		n = io_slurp_at(AT_FDCWD, "/proc/thread-self/net/dev", 1 << 20, &text);
 		come_back(bed);
 	}
-	if (text && str_fmt(want, sizeof(want), " %s:", link))
-		at = strstr(text, want);
-	if (!at || sscanf(strchr(at, ':') + 1, "%llu %llu", &bytes, &packets) != 2)
+	if (text)
+		at = find_link(text, link);
+	if (!at || sscanf(at, "%llu %llu", &bytes, &packets) != 2)
 		return tell(n < 0 ? (int)n : -ENODEV, link);
 	*ret = (struct frames){ bytes, packets };
 	return 0;
@@ -270,6 +291,22 @@ static int start_server(struct bed *bed, unsigned i)
 	return tell(-ETIMEDOUT, "iperf3 (Debian package iperf3) does not listen");
 }
 
+/* sysfs shows the links of the namespace that mounted it: lxc looks for its bridge there. Guests
+ * may mount one only where all of another is to be seen, so it takes the old one's place. */
+static int show_links(void)
+{
+	auto_close int groups = open("/sys/fs/cgroup", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char path[40];
+
+	if (groups < 0 ||
+	    mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
+		return tell(-errno, "sysfs");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", groups);
+	if (mount(path, "/sys/fs/cgroup", NULL, MS_BIND | MS_REC, NULL) < 0)
+		return tell(-errno, "/sys/fs/cgroup");
+	return 0;
+}
+
 int wire_open(struct bed *bed)
 {
 	int r;
@@ -282,6 +319,8 @@ int wire_open(struct bed *bed)
 		r = make_space(&bed->bare);
 	if (r == 0)
 		r = make_space(&bed->host);
+	if (r == 0)
+		r = show_links();
 	if (r == 0)
 		r = make_wires(bed);
 	for (unsigned i = 0; i < NETWORK_SERVERS && r == 0; i++)

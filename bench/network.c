@@ -1,10 +1,10 @@
-/* bench/network.c - how near guests come to their rates, and how true their counters are
+/* bench/network.c - how near guests come to their rates, what their network costs
  *
  *	bench/network [--rounds N] [--seconds N] [--only NAME,NAME]
  *
  * All networks are namespaces of the bench. Ceilings are measured at a guest and at a bare
  * namespace with an HTB class of the same numbers, made by tc: what the kernel misses shows in
- * both. */
+ * both. What costs time is compared in a second table. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -19,6 +19,7 @@
 #define BUSY_PERCENT 95 /* of all CPUs: they may have been the bound */
 #define SHORT_OF     0.99
 #define CONFIG       "cosd.json"
+#define PARTS_MAX    4U /* of one table */
 
 const char *const way_name[WAY__N] = { [WAY_OUT] = "out", [WAY_IN] = "in" };
 static const char *const side_name[SIDE__N] = { "cos", "bare" };
@@ -58,6 +59,33 @@ void row_print(struct row *row)
 			print_side(row, side);
 		samples_free(&row->got[side]);
 		samples_free(&row->busy[side]);
+	}
+	fflush(stdout);
+}
+
+static void print_ratio(double a, double b)
+{
+	if (b > 0)
+		printf("\t%.3f", a / b);
+	else
+		printf("\t-");
+}
+
+void columns_print(const char *what, const char *at, const char *unit, const struct column *c,
+		   unsigned n)
+{
+	static const unsigned percent[] = { 10, 50, 99 };
+
+	for (unsigned i = 0; i < n; i++) {
+		if (c[i].got->n == 0)
+			continue;
+		printf("%s\t%s\t%s\t%s\t%u", what, at, unit, c[i].by, c[i].got->n);
+		for (size_t k = 0; k < ARRAY_SIZE(percent); k++)
+			printf("\t%.1f", (double)samples_at(c[i].got, percent[k]) / 1000);
+		for (size_t k = 0; k < ARRAY_SIZE(percent); k++)
+			print_ratio((double)samples_at(c[i].got, percent[k]),
+				    (double)samples_at(c[0].got, percent[k]));
+		printf("\n");
 	}
 	fflush(stdout);
 }
@@ -134,23 +162,53 @@ static unsigned wanted(const struct bed *bed, const struct part *parts, unsigned
 	return count;
 }
 
+struct table {
+	const char *head;
+	uint64_t cap;
+	const struct part *parts;
+	unsigned n;
+};
+
+/* Parts that want the same daemon. */
+static int measure_table(struct bed *bed, const struct table *t, const char **head)
+{
+	int (*fn[PARTS_MAX])(const struct bed *);
+	unsigned n = wanted(bed, t->parts, t->n, fn);
+
+	if (n == 0)
+		return 0;
+	if (*head != t->head)
+		printf("%s", t->head);
+	*head = t->head;
+	fflush(stdout);
+	return with_daemon(bed, t->cap, fn, n);
+}
+
 static int measure(struct bed *bed)
 {
+	static const char asked[] =
+		"what\tat\tway\tunit\tasked\tby\tgot\terror_%\tmin\tmax\tn\tcpu_%\n";
+	static const char compared[] =
+		"what\tat\tunit\tby\tn\tp10\tp50\tp99\tp10_ratio\tp50_ratio\tp99_ratio\n";
 	static const struct part free_parts[] = { { "net.ceil", network_ceilings },
 						  { "udp", network_counts },
 						  { "tcp", network_counts } };
 	static const struct part capped_parts[] = { { "guarantee", network_guarantee },
 						    { "share", network_shares } };
-	int (*fn[ARRAY_SIZE(free_parts)])(const struct bed *);
-	unsigned n = wanted(bed, free_parts, ARRAY_SIZE(free_parts), fn);
+	static const struct part compared_parts[] = { { "path", network_paths },
+						      { "flood", network_floods },
+						      { "start", network_starts },
+						      { "setup", network_setups } };
+	static const struct table tables[] = {
+		{ asked, 0, free_parts, ARRAY_SIZE(free_parts) },
+		{ asked, NETWORK_CAP, capped_parts, ARRAY_SIZE(capped_parts) },
+		{ compared, 0, compared_parts, ARRAY_SIZE(compared_parts) },
+	};
+	const char *head = NULL;
 	int r = 0;
 
-	printf("what\tat\tway\tunit\tasked\tby\tgot\terror_%%\tmin\tmax\tn\tcpu_%%\n");
-	if (n > 0)
-		r = with_daemon(bed, 0, fn, n);
-	n = wanted(bed, capped_parts, ARRAY_SIZE(capped_parts), fn);
-	if (n > 0 && r == 0 && !bench_stopped())
-		r = with_daemon(bed, NETWORK_CAP, fn, n);
+	for (size_t i = 0; i < ARRAY_SIZE(tables) && r == 0 && !bench_stopped(); i++)
+		r = measure_table(bed, &tables[i], &head);
 	return r;
 }
 
@@ -177,7 +235,8 @@ static int parse(int argc, char **argv, struct bed *bed)
 	if (r == 0 && optind == argc)
 		return 0;
 	fprintf(stderr, "usage: network [--rounds N] [--seconds N] [--only NAME,NAME] (1 to 30 "
-			"each)\nNAME: net.ceil udp tcp guarantee share\n");
+			"each)\nNAME: net.ceil udp tcp guarantee share "
+			"path flood start setup\n");
 	return -EINVAL;
 }
 
@@ -195,6 +254,8 @@ int main(int argc, char **argv)
 		r = bench_make_root(&b, SUBJECT_ROOT);
 		if (r == 0)
 			r = bench_add_program(&b, SUBJECT_ROOT, "work");
+		if (r == 0)
+			r = bench_cg_make(&b);
 		if (r == 0)
 			r = wire_open(&bed);
 		if (r == 0)

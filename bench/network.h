@@ -42,6 +42,7 @@ __attribute__((format(printf, 5, 6))) int net_run(const struct bed *bed, int net
 						  size_t size, const char *fmt, ...);
 /* As bench_spawn(). */
 pid_t net_spawn(const struct bed *bed, int net, const char *const *argv, int out);
+int net_open(const struct bed *bed, int net, int type); /* a socket of IPv4 */
 /* A socket for datagrams, bound to the port of what is thrown away; nobody has to read it. */
 int net_socket(const struct bed *bed, int net);
 struct sockaddr_in net_address(const char *ip);
@@ -73,6 +74,8 @@ int end_bare(struct end *e, const struct bed *bed);
 void end_remove(struct end *e);
 /* A ceiling for both ways. */
 int end_limit(const struct end *e, uint64_t bits);
+/* None at all, in the way of the bare namespace. */
+int end_unlimit(const struct end *e);
 
 /* Bytes of the class at a time; the kernel was asked between BEFORE and AFTER. */
 struct reading {
@@ -99,6 +102,27 @@ int flow_end(struct flow *f, double *ret);
 /* After a failure; F may be FLOW_NONE. */
 void flow_drop(struct flow *f);
 
+/* ---- network-trip.c: a byte there and back ---- */
+
+/* The caller sends and waits, another process answers. */
+struct trip {
+	int near;
+	pid_t pid;
+};
+#define TRIP_NONE ((struct trip){ -1, 0 })
+/* CPU: where the other process is; -1: anywhere. Telling, as all here. */
+int trip_open(struct trip *t, const struct end *e, bool tcp, int cpu);
+int trip_once(const struct trip *t, uint64_t *ret_nsec);
+/* T may be TRIP_NONE. */
+void trip_close(struct trip *t);
+/* The caller, to one CPU (-1: none) and back to all. */
+int net_pin(int cpu);
+void net_unpin(void);
+/* A process that dies with the bench, on that CPU; 0 in it. */
+pid_t net_fork(int cpu);
+/* PID may be 0, and is afterwards. */
+void net_end(pid_t *pid);
+
 /* ---- network.c: rows ---- */
 
 struct row {
@@ -114,6 +138,15 @@ struct row row_of(const char *what, const char *at, enum way way, const char *un
 void row_add(struct row *row, enum side side, double got, double busy);
 /* Prints and empties it. */
 void row_print(struct row *row);
+
+/* Who is compared; thousandths of a unit. */
+struct column {
+	const char *by;
+	struct samples *got;
+};
+/* A line of the second table for each; the first is what all are divided by. */
+void columns_print(const char *what, const char *at, const char *unit, const struct column *c,
+		   unsigned n);
 
 struct busy {
 	uint64_t t, cpu;
@@ -131,3 +164,9 @@ int network_counts(const struct bed *bed);
 #define NETWORK_CAP 100000000U
 int network_guarantee(const struct bed *bed);
 int network_shares(const struct bed *bed);
+
+/* These print columns. */
+int network_paths(const struct bed *bed);
+int network_floods(const struct bed *bed);
+int network_starts(const struct bed *bed);
+int network_setups(const struct bed *bed);
