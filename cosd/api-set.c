@@ -133,6 +133,7 @@ static void follow(struct guest *g, const struct spec *before)
 		g->cpu_weight = 0; /* the group has what cpu.share says */
 	if (g->pid > 0)
 		bucket_begin(g);
+	memory_changed(g, &before->limits);
 	admit_weigh(g->d);
 	if (g->slot >= 0 &&
 	    (before->limits.v[LIMIT_CPU_DEDICATED] || g->spec.limits.v[LIMIT_CPU_DEDICATED]))

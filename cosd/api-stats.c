@@ -158,6 +158,12 @@ static json_t *stats_of(struct guest *g, const struct ask *ask)
 		json_object_set_new(j, "cpu_credit_usec", json_integer(credit));
 		json_object_set_new(j, "cpu_held_usec", json_integer((json_int_t)held));
 	}
+	if (g->memory.bytes)
+		json_object_set_new(j, "memory_taken_bytes",
+				    json_integer((json_int_t)g->memory.bytes));
+	if (g->memory.bound)
+		json_object_set_new(j, "memory_bound_bytes",
+				    json_integer((json_int_t)g->memory.bound));
 	cg_close(&cg);
 	api_put_net(j, g);
 	return j;

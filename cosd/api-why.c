@@ -13,25 +13,36 @@
 
 #define NOW_USEC (5 * USEC_PER_SEC) /* hits are looked for every two seconds */
 
+struct cause;
+typedef void ask_fn(struct guest *g, const struct cg_guest *cg, struct cause *c);
+static ask_fn ask_group, ask_hold, ask_share, ask_net, ask_quota;
+
 /* What meeting a limit means, and what helps. */
 static const struct meaning {
 	enum limit_id limit;
+	ask_fn *ask; /* fills times (0: it is no cause) and what else is known */
 	const char *what, *todo;
 } meanings[] = {
-	{ LIMIT_CPU_RATE, "wanted more CPU time than its rate gives, and was stopped meanwhile",
+	{ LIMIT_CPU_RATE, ask_group,
+	  "wanted more CPU time than its rate gives, and was stopped meanwhile",
 	  "raise cpu.rate, or let it save more: cpu.burst" },
-	{ LIMIT_CPU_HOLD, "had spent what it had saved, and waited until cpu.hold was there again",
+	{ LIMIT_CPU_HOLD, ask_hold,
+	  "had spent what it had saved, and waited until cpu.hold was there again",
 	  "raise cpu.rate, or lower cpu.hold" },
-	{ LIMIT_MEMORY_MAX, "met its memory limit: memory was taken back, or a process ended",
-	  "raise memory.max" },
-	{ LIMIT_MEMORY_HIGH, "was slowed down above its soft memory limit", "raise memory.high" },
-	{ LIMIT_MEMORY_SWAP, "could not swap", "raise memory.swap" },
-	{ LIMIT_PIDS_MAX, "was refused a process or thread", "raise pids.max" },
-	{ LIMIT_HUGEPAGES_2M, "was refused a huge page of 2 MiB", "raise hugepages.2m" },
-	{ LIMIT_HUGEPAGES_1G, "was refused a huge page of 1 GiB", "raise hugepages.1g" },
-	{ LIMIT_NET_CEIL, "had packets wait for its ceiling or for other guests",
+	{ LIMIT_MEMORY_MAX, ask_group,
+	  "met its memory limit: memory was taken back, or a process ended", "raise memory.max" },
+	{ LIMIT_MEMORY_HIGH, ask_group, "was slowed down above its soft memory limit",
+	  "raise memory.high" },
+	{ LIMIT_MEMORY_SHARE, ask_share,
+	  "held more memory than its share pays for while there was too little: it was taken back",
+	  "raise memory.share, or give it memory.reserve" },
+	{ LIMIT_MEMORY_SWAP, ask_group, "could not swap", "raise memory.swap" },
+	{ LIMIT_PIDS_MAX, ask_group, "was refused a process or thread", "raise pids.max" },
+	{ LIMIT_HUGEPAGES_2M, ask_group, "was refused a huge page of 2 MiB", "raise hugepages.2m" },
+	{ LIMIT_HUGEPAGES_1G, ask_group, "was refused a huge page of 1 GiB", "raise hugepages.1g" },
+	{ LIMIT_NET_CEIL, ask_net, "had packets wait for its ceiling or for other guests",
 	  "raise net.ceil, or net.rate" },
-	{ LIMIT_NET_QUOTA,
+	{ LIMIT_NET_QUOTA, ask_quota,
 	  "has used up most of its quota: its ceiling is lowered until the period ends",
 	  "raise net.quota" },
 };
@@ -58,7 +69,12 @@ static void tell(json_t *list, const struct guest *g, const struct cause *c)
 	json_array_append_new(list, j);
 }
 
-/* Each fills times (0: it is no cause) and what else is known. */
+static void was_last(struct cause *c, uint64_t usec)
+{
+	c->last_usec = usec;
+	c->now = clock_wall_usec() - usec < NOW_USEC;
+}
+
 static void ask_group(struct guest *g, const struct cg_guest *cg, struct cause *c)
 {
 	enum limit_id id = c->m->limit;
@@ -68,16 +84,15 @@ static void ask_group(struct guest *g, const struct cg_guest *cg, struct cause *
 	c->times = cg_stand(&g->d->host.topo, cg, id, &s) && s.hits != LIMIT_MAX ? s.hits : 0;
 	if (id == LIMIT_CPU_RATE && cg_usage(&g->d->host.topo, cg, &u) == 0)
 		c->usec = u.throttled_usec;
-	if (g->met_usec[id]) {
-		c->last_usec = g->met_usec[id];
-		c->now = clock_wall_usec() - g->met_usec[id] < NOW_USEC;
-	}
+	if (g->met_usec[id])
+		was_last(c, g->met_usec[id]);
 }
 
-static void ask_hold(struct guest *g, struct cause *c)
+static void ask_hold(struct guest *g, const struct cg_guest *cg, struct cause *c)
 {
 	int64_t credit;
 
+	(void)cg;
 	c->times = 0;
 	if (!bucket_tell(g, &credit, &c->usec) || !c->usec)
 		return;
@@ -85,69 +100,59 @@ static void ask_hold(struct guest *g, struct cause *c)
 	c->now = bucket_is_held(g);
 }
 
-static void ask_net(struct guest *g, struct cause *c)
+static void ask_share(struct guest *g, const struct cg_guest *cg, struct cause *c)
 {
+	(void)cg;
+	c->times = g->memory.last_usec || g->memory.bound ? LIMIT_MAX : 0;
+	if (g->memory.last_usec)
+		was_last(c, g->memory.last_usec);
+	c->now = c->now || g->memory.bound;
+}
+
+static void ask_net(struct guest *g, const struct cg_guest *cg, struct cause *c)
+{
+	(void)cg;
 	c->times = 0;
 	for (int w = 0; g->net && !g->net->lower && w < NET__WAYS; w++)
 		c->times += g->lease.over[w];
 }
 
-static void ask_quota(const struct guest *g, struct cause *c)
+static void ask_quota(struct guest *g, const struct cg_guest *cg, struct cause *c)
 {
-	bool bound = g->net && (g->net->bound[NET_TREE_OUT] != LIMIT_MAX ||
-				g->net->bound[NET_TREE_IN] != LIMIT_MAX);
-
-	c->times = bound;
-	c->now = bound;
+	(void)cg;
+	c->times = c->now = net_quota_binds(g);
 }
 
-static json_t *causes_of(struct guest *g)
+static json_t *causes_of(struct guest *g, const struct cg_guest *cg)
 {
-	struct cg_guest cg = CG_GUEST_NONE;
 	json_t *list = json_array();
-	struct cos_err ignored;
 
-	if (guest_open_groups(g, &cg, &ignored) < 0)
-		return list;
 	net_look_at(g);
 	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++) {
 		struct cause c = { &meanings[i], LIMIT_MAX, LIMIT_MAX, LIMIT_MAX, false };
 
-		if (c.m->limit == LIMIT_CPU_HOLD)
-			ask_hold(g, &c);
-		else if (c.m->limit == LIMIT_NET_CEIL)
-			ask_net(g, &c);
-		else if (c.m->limit == LIMIT_NET_QUOTA)
-			ask_quota(g, &c);
-		else
-			ask_group(g, &cg, &c);
+		c.m->ask(g, cg, &c);
 		if (c.times)
 			tell(list, g, &c);
 	}
-	cg_close(&cg);
 	return list;
 }
 
 /* How long all or some of its processes waited for a resource, whoever used it. */
-static json_t *waits_of(struct guest *g)
+static json_t *waits_of(struct guest *g, const struct cg_guest *cg)
 {
-	struct cg_guest cg = CG_GUEST_NONE;
 	json_t *list = json_array();
-	struct cos_err ignored;
 
-	if (guest_open_groups(g, &cg, &ignored) < 0)
-		return list;
 	for (enum cg_psi i = 0; i < PSI__N; i++) {
 		struct cg_pressure p;
 
-		if (cg_pressure(&g->d->host.topo, &cg, i, &p) == 0 && p.some_usec)
+		if (cg_pressure(&g->d->host.topo, cg, i, &p) == 0 && p.some_usec)
 			json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:f}", "resource",
 							      cg_psi_name[i], "some_usec",
 							      (json_int_t)p.some_usec, "full_usec",
 							      (json_int_t)p.full_usec, "some_avg10",
 							      p.some_avg10));
 	}
-	cg_close(&cg);
 	return list;
 }
 
@@ -164,7 +169,10 @@ int api_guest_why(struct call *c, json_t *params, struct cos_err *err)
 		  .max = NAME_SIZE - 1,
 		  .required = true },
 	};
+	struct cg_guest cg = CG_GUEST_NONE;
 	struct guest *g = NULL;
+	struct cos_err ignored;
+	bool runs;
 	json_t *answer;
 	int r = jsonx_fill(params, "", fields, ARRAY_SIZE(fields), &ask, err);
 
@@ -177,8 +185,10 @@ int api_guest_why(struct call *c, json_t *params, struct cos_err *err)
 	answer = json_pack("{s:s}", "state", guest_state_name[g->state]);
 	if (g->reason[0])
 		json_object_set_new(answer, "reason", json_string(g->reason));
-	json_object_set_new(answer, "causes", g->slot < 0 ? json_array() : causes_of(g));
-	json_object_set_new(answer, "waits", g->slot < 0 ? json_array() : waits_of(g));
+	runs = g->slot >= 0 && guest_open_groups(g, &cg, &ignored) == 0;
+	json_object_set_new(answer, "causes", runs ? causes_of(g, &cg) : json_array());
+	json_object_set_new(answer, "waits", runs ? waits_of(g, &cg) : json_array());
+	cg_close(&cg);
 	call_reply(c, answer, NULL, 0);
 	return 0;
 }

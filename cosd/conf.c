@@ -74,6 +74,8 @@ static int check(const struct conf *c, struct cos_err *err)
 	if (c->net_cap[0] &&
 	    (str_to_bits(c->net_cap, &cap) < 0 || cap < 1000000 || cap > 10000000000))
 		return jsonx_bad(err, "/net.cap", "is not in 1Mbit..10Gbit");
+	if (c->memory_cap[0] && str_to_bytes(c->memory_cap, &cap) < 0)
+		return jsonx_bad(err, "/memory.cap", "is not a number of bytes");
 	if (c->profile_dir[0] != '/')
 		return jsonx_bad(err, "/profile.dir", "is not an absolute path");
 	return 0;

@@ -15,7 +15,9 @@ struct conf {
 	uint64_t net_masquerade, overcommit_cpu, overcommit_memory, overcommit_network;
 	uint64_t ledger_interval, ledger_keep_interval, ledger_keep_minute, ledger_keep_hour,
 		ledger_keep_day; /* seconds */
+	uint64_t memory_spare, memory_idle_tax, memory_host_share;
 	char net_pool[19], net_pool6[50], net_uplink[16], net_cap[16], net_exempt[8192];
+	char memory_cap[24];
 	char socket_group[32], metrics_user[32], profile_dir[256];
 };
 

@@ -61,6 +61,13 @@ struct daemon {
 	struct list buckets;        /* struct cpu_bucket.link, bucket.c */
 	struct loop_timer bucket_timer;
 	struct saved *saved_buckets; /* by slot; NULL: not kept */
+	struct {
+		struct loop_timer look;
+		struct loop_source round;  /* pidfd of the process that takes memory; -1 */
+		struct memory_note *notes; /* by slot, shared with that */
+		int meminfo;
+		bool failed; /* and that was said */
+	} memory;            /* memory.c */
 	struct net net;
 	struct meters {
 		struct meter_link *link;

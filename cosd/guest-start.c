@@ -451,6 +451,7 @@ int act_running(struct guest *g, struct cos_err *err)
 	launch_finish(l);
 	launch_gone(g);
 	bucket_begin(g);
+	memory_begin(g);
 	admit_weigh(g->d);
 	event_say(g->d, g->name, "start",
 		  json_pack("{s:i, s:I}", "pid", (int)g->pid, "start_usec",

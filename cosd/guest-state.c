@@ -94,6 +94,7 @@ void guest_adopted(struct guest *g)
 {
 	hits_forget(g);
 	bucket_begin(g);
+	memory_adopted(g);
 	g->state = GS_RUNNING;
 	if (g->stop_asked)
 		g->state = GS_STOPPING;

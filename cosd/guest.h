@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "cosd/daemon.h"
+#include "cosd/memory.h"
 #include "cosd/net.h"
 #include "lib/model/spec.h"
 #include "lib/model/state.h"
@@ -72,6 +73,7 @@ struct guest {
 		int64_t tokens;
 		uint64_t at_usec, held_usec; /* 0: nothing is known */
 	} credit;                            /* what the last run left in it */
+	struct memory_given memory;          /* that was taken from it; memory.c */
 	struct net_lease lease;              /* addresses and counters, net-guest.c */
 	struct launch_net *net;              /* its link, while it has a slot; NULL: none */
 	struct meter *meter;                 /* while it runs, and after that; meter.c */

@@ -154,8 +154,7 @@ static bool has_quota(const struct guest *g)
 	return g->net && g->spec.limits.v[LIMIT_NET_QUOTA] != LIMIT_MAX;
 }
 
-/* By a quota that was taken away. */
-static bool is_bound(const struct guest *g)
+bool net_quota_binds(const struct guest *g)
 {
 	return g->net && (g->net->bound[NET_TREE_OUT] != LIMIT_MAX ||
 			  g->net->bound[NET_TREE_IN] != LIMIT_MAX);
@@ -171,7 +170,8 @@ static void look(struct loop_timer *t)
 	list_for_each(p, &d->guests) {
 		struct guest *g = list_entry(p, struct guest, link);
 
-		if (!has_quota(g) && !is_bound(g))
+		if (!has_quota(g) &&
+		    !net_quota_binds(g)) /* a quota that was taken away binds once more */
 			continue;
 		net_look_at(g);
 		if (set_bounds(g, now) && g->net->attached && launch_net_classes(g->net, &err) < 0)

@@ -154,6 +154,8 @@ void net_quota_init(struct daemon *d);
 void net_quota_begin(struct guest *g);
 /* Looks at all guests as soon as the caller is done: one runs already, or its limits change. */
 void net_quota_touch(struct daemon *d);
+/* Whether a quota, also one that was taken away just now, lowers a ceiling of the guest. */
+bool net_quota_binds(const struct guest *g);
 /* Bytes of the period that runs, each way; false: the guest has no quota. */
 bool net_quota_used(const struct guest *g, uint64_t ret[static NET__WAYS]);
 /* Whether its period has not ended. */

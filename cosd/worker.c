@@ -180,6 +180,7 @@ static int setup(struct daemon *d, struct cos_err *err)
 		cpus_share(d);
 		admit_weigh(d);
 		hits_init(d);
+		memory_init(d);
 		meters_start(d);
 		pool_init(d);
 		requires_init(d);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "lib/base/io.h"
@@ -96,7 +97,7 @@ bool cg_can(const struct cg_topo *t, enum limit_id id, uint64_t v, char why[stat
 {
 	const struct limit_def *d = &limit_defs[id];
 	const char *file = NULL;
-	bool here = false;
+	bool here = false, carried = false; /* by files; others are the daemon's own work */
 	int h;
 
 	if (id >= LIMIT__CG)
@@ -108,6 +109,7 @@ bool cg_can(const struct cg_topo *t, enum limit_id id, uint64_t v, char why[stat
 		return false;
 	}
 	for (const struct knob *k = knobs; k < knobs + n_knobs; k++) {
+		carried = carried || k->limit == id;
 		if (k->limit == id && k->version == t->h[h].version) {
 			file = k->file;
 			here = here || is_here(t, k);
@@ -115,7 +117,7 @@ bool cg_can(const struct cg_topo *t, enum limit_id id, uint64_t v, char why[stat
 	}
 	if (here && id == LIMIT_MEMORY_RESERVE)
 		return reserve_works(t, why);
-	if (here || id == LIMIT_CPU_DEDICATED || id == LIMIT_CPU_HOLD || id == LIMIT_CPU_RESERVE)
+	if (here || !carried)
 		return id != LIMIT_IO_WEIGHT || weight_works(t, v, why);
 	if (file)
 		str_fmt(why, CG_WHY_SIZE, "this kernel has no %s", file);
@@ -302,10 +304,22 @@ static int check(const struct cg_topo *t, const struct cg_guest *g, const struct
 	return check_cpus(t, l, err);
 }
 
+/* cg_reclaim() moves a limit of v1 for a moment. */
+static int lock_memory(const struct cg_topo *t, const struct cg_guest *g, int how,
+		       struct cos_err *err)
+{
+	int h = t->where[CTL_MEMORY];
+
+	if (t->h[h].version == CG_V1 && flock(g->dir[h], how) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "lock %s/...", t->h[h].path);
+	return 0;
+}
+
 int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct limits *l,
 	     const struct limits *old, bool force, struct cos_err *err)
 {
 	struct limits kernel;
+	struct cos_err ignored;
 	struct change c = {
 		.t = t, .g = g, .from = old, .to = l, .from_cpus = t->shared_cpus, .err = err
 	};
@@ -319,9 +333,11 @@ int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct lim
 	}
 	r = check(t, g, l, c.from, force, err);
 	if (r == 0)
-		r = change_all(&c);
+		r = lock_memory(t, g, LOCK_EX, err);
+	if (r < 0)
+		return r;
+	r = change_all(&c);
 	if (r < 0 && old) {
-		struct cos_err ignored;
 		struct change back = c;
 
 		back.from = l;
@@ -329,9 +345,10 @@ int cg_apply(const struct cg_topo *t, const struct cg_guest *g, const struct lim
 		back.err = &ignored;
 		back.all = true;
 		change_all(&back);
-	} else if (l->v[LIMIT_MEMORY_RESERVE] != c.from->v[LIMIT_MEMORY_RESERVE]) {
-		cg_sum_reserves(t);
 	}
+	lock_memory(t, g, LOCK_UN, &ignored);
+	if (r == 0 && l->v[LIMIT_MEMORY_RESERVE] != c.from->v[LIMIT_MEMORY_RESERVE])
+		cg_sum_reserves(t);
 	return r;
 }
 

@@ -156,3 +156,21 @@ int cg_cpu_quota(struct cg_cpu *c, uint64_t quota_usec, uint64_t period_usec);
 int cg_weight(const struct cg_topo *t, const char *slot, uint64_t weight);
 /* Whether the group runs only when a CPU would otherwise be idle; WEIGHT is what it has if not. */
 int cg_cpu_idle(struct cg_cpu *c, bool on, uint64_t weight);
+
+/* What a guest holds, in bytes. */
+struct cg_memory {
+	uint64_t held;                   /* all that is charged to it */
+	uint64_t idle_file, active_file; /* page cache, by the kernel's two lists */
+	uint64_t anon;
+};
+/* Reads it for the slot named SLOT. Leaf; about 30 us. */
+int cg_memory(const struct cg_topo *t, const char *slot, struct cg_memory *ret);
+/* Makes the kernel take about BYTES from the slot: page cache, and where there is swap the rest. 0
+ * also when it finds less. Takes as long as that does. On v1 its limit moves meanwhile; whoever is
+ * killed in the midst leaves that to cg_memory_bound(). Leaf. */
+int cg_reclaim(const struct cg_topo *t, const char *slot, uint64_t bytes);
+/* Writes the slot's hard limit of memory, LIMIT_MAX for none. Leaf. */
+int cg_memory_bound(const struct cg_topo *t, const char *slot, uint64_t bytes);
+/* Calls FN for each process of the slot and of groups that the guest has made. Leaf. */
+typedef void cg_process_fn(pid_t pid, void *arg);
+int cg_each_process(const struct cg_topo *t, const char *slot, cg_process_fn *fn, void *arg);

@@ -173,6 +173,32 @@ void proc_kill_wait(int pidfd)
 		;
 }
 
+int proc_used(pid_t pid, uint64_t *ret)
+{
+	char path[40], text[2048], *p;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+	n = io_read_at(AT_FDCWD, path, text, sizeof(text));
+	if (n < 0)
+		return (int)n;
+	p = strstr(text, "\nReferenced:");
+	if (!p)
+		return -EPROTO;
+	*ret = strtoull(p + strlen("\nReferenced:"), NULL, 10) * 1024;
+	return 0;
+}
+
+int proc_forget_use(pid_t pid)
+{
+	char path[40];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/clear_refs", pid);
+	r = io_write_at(AT_FDCWD, path, "1", 1);
+	return r < 0 ? r : 0;
+}
+
 int proc_write_maps(pid_t pid, uint32_t base, uint32_t count)
 {
 	static const char *const files[] = { "uid_map", "gid_map" };

@@ -26,6 +26,12 @@ void proc_kill_wait(int pidfd);
 int proc_signal(int pidfd, int sig);
 int proc_pidfd(pid_t pid);
 
+/* How many bytes of its memory PID has used since proc_forget_use(), pages that it shares with
+ * others included: 3 ms for 256 MiB. */
+int proc_used(pid_t pid, uint64_t *ret);
+/* Lets the kernel forget which pages PID has used: 3.5 ms for 256 MiB. */
+int proc_forget_use(pid_t pid);
+
 /* Writes the maps: ids 0..COUNT-1 inside are BASE..BASE+COUNT-1 outside. */
 int proc_write_maps(pid_t pid, uint32_t base, uint32_t count);
 /* Opens /proc/PID/ns/NAME. */

@@ -502,6 +502,7 @@ wrong_conf() {
 		[ "$kind" = text ] && other=/other || other=$((dflt + 1))
 		[ "$key" = log.level ] && other=3
 		[ "$key" = id.base ] && other=$((dflt + 65536))
+		[ "$key" = memory.cap ] && other=1G
 		conf "$key" "$other" "$kind"
 		got=$(reload | grep -o '"event":"reload[a-z-]*"')
 		[ "$when" = live ] && want='"event":"reload"' || want='"event":"reload-refused"'
