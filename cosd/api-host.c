@@ -190,6 +190,24 @@ static void check_resource_cap(const struct daemon *d, struct finding *f)
 	str_fmt(f->todo, sizeof(f->todo), "start cosd with all capabilities");
 }
 
+static void check_ksm(const struct daemon *d, struct finding *f)
+{
+	char text[16];
+
+	(void)d;
+	if (io_read_at(AT_FDCWD, "/sys/kernel/mm/ksm/run", text, sizeof(text)) <= 0) {
+		say(f, NOTE, "the kernel has no KSM: guests with memory.ksm do not start");
+		return;
+	}
+	if (text[0] == '1') {
+		say(f, GOOD, "KSM runs for guests with memory.ksm");
+		return;
+	}
+	say(f, NOTE, "KSM is switched off: memory.ksm has no effect");
+	str_fmt(f->todo, sizeof(f->todo),
+		"write 1 to /sys/kernel/mm/ksm/run if guests are to have it");
+}
+
 static void check_ids(const struct daemon *d, struct finding *f)
 {
 	say(f, GOOD, "user ids %u..%llu, one range of 65536 for each of %u guests",
@@ -226,11 +244,17 @@ static const struct {
 	const char *name;
 	void (*check)(const struct daemon *d, struct finding *f);
 } checks[] = {
-	{ "kernel", check_kernel },        { "cgroups", check_groups },
-	{ "cgroup-v2", check_v2 },         { "limits", check_limits },
-	{ "io-writes", check_writeback },  { "overlay", check_overlay },
-	{ "state-dir", check_state_dir },  { "descriptors", check_rlimit },
-	{ "rlimits", check_resource_cap }, { "ids", check_ids },
+	{ "kernel", check_kernel },
+	{ "cgroups", check_groups },
+	{ "cgroup-v2", check_v2 },
+	{ "limits", check_limits },
+	{ "io-writes", check_writeback },
+	{ "overlay", check_overlay },
+	{ "state-dir", check_state_dir },
+	{ "descriptors", check_rlimit },
+	{ "rlimits", check_resource_cap },
+	{ "ids", check_ids },
+	{ "ksm", check_ksm },
 	{ "network", check_network },
 };
 

@@ -1,4 +1,5 @@
-/* cosd/memory.c - who gives memory when the host is short of it, or guests hold too much together */
+/* cosd/memory.c - who gives memory when the host is short of it, or guests hold too much together
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -430,8 +431,7 @@ static bool is_ample(const struct daemon *d, const struct host *h, uint64_t held
 {
 	uint64_t spare = spare_of(d, h), cap = cap_of(d);
 
-	return h->available >= 2 * spare &&
-	       held <= cap - cap / 10;
+	return h->available >= 2 * spare && held <= cap - cap / 10;
 }
 
 static void look(struct loop_timer *t)

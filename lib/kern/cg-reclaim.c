@@ -62,8 +62,8 @@ int cg_memory(const struct cg_topo *t, const char *slot, struct cg_memory *ret)
 		return r;
 	m.idle_file = cg_flat_value(text, names[v].idle_file);
 	m.active_file = cg_flat_value(text, names[v].active_file);
-	m.anon = cg_flat_value(text, names[v].active_anon) +
-		 cg_flat_value(text, names[v].idle_anon);
+	m.anon =
+		cg_flat_value(text, names[v].active_anon) + cg_flat_value(text, names[v].idle_anon);
 	*ret = m;
 	return 0;
 }
@@ -150,8 +150,7 @@ static int each_in(int dir, const struct walk *from)
 static int each_below(const char *name, void *arg)
 {
 	const struct walk *w = arg;
-	auto_close int dir =
-		openat(w->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	auto_close int dir = openat(w->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	return dir < 0 ? 0 : each_in(dir, w);
 }

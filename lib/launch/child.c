@@ -386,7 +386,7 @@ static int run_own_init(const struct setup *s, const struct who *who, struct cos
 
 	if (!env)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "environment");
-	r = child_confine(s->l->rules, who, s->l->spec->no_new_privs, err);
+	r = child_confine(s->l->rules, who, s->l->spec, err);
 	if (r < 0)
 		return r;
 	setsid();
@@ -407,7 +407,7 @@ static int run_command(const struct setup *s, const struct who *who, struct cos_
 
 	if (!argv || !env)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "arguments");
-	r = child_confine(s->l->rules, who, spec->no_new_privs, err);
+	r = child_confine(s->l->rules, who, spec, err);
 	if (r == 0 && chdir(spec->cwd) < 0)
 		r = cos_fail(err, COS_E_INVALID, errno, "cwd %s in the guest", spec->cwd);
 	if (r == 0)

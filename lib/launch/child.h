@@ -68,8 +68,9 @@ int who_parse(const char *text, char *passwd, char *group, struct who *ret, stru
 /* The guest's rlimit.* on process PID, 0: the caller. */
 int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host,
 		  struct cos_err *err);
-/* The last steps before an exec: bounding set, groups, no_new_privs, filter, ids, capabilities. */
-int child_confine(const struct launch_rules *rules, const struct who *who, bool no_new_privs,
+/* The last steps before an exec: bounding set, groups, no_new_privs, KSM, filter, ids,
+ * capabilities. */
+int child_confine(const struct launch_rules *rules, const struct who *who, const struct spec *spec,
 		  struct cos_err *err);
 /* argv from a JSON array of texts; NULL when memory is out. Borrowed texts. PREFIX entries come
  * first. */

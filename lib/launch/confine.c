@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/utsname.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,6 +23,10 @@
 #include "lib/base/str.h"
 #include "lib/launch/child.h"
 #include "lib/launch/guest.h"
+
+#ifndef PR_SET_MEMORY_MERGE
+#define PR_SET_MEMORY_MERGE 67 /* Linux 6.4 */
+#endif
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -80,7 +85,24 @@ int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *
 	return 0;
 }
 
-int child_confine(const struct launch_rules *rules, const struct who *who, bool no_new_privs,
+/* For this process and all that come from it, which Linux 6.4 did up to the next exec only. */
+static int merge_pages(struct cos_err *err)
+{
+	struct utsname u = { .release = "" };
+	unsigned major = 0, minor = 0;
+
+	uname(&u);
+	if (sscanf(u.release, "%u.%u", &major, &minor) != 2 || major * 1000 + minor < 6007)
+		return cos_fail(err, COS_E_UNSUPPORTED, 0,
+				"memory.ksm: needs Linux 6.7, and this is %.40s", u.release);
+	if (prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) < 0)
+		return cos_advise(
+			err, cos_fail(err, COS_E_UNSUPPORTED, errno, "prctl(PR_SET_MEMORY_MERGE)"),
+			"the kernel is built without KSM: unset memory.ksm");
+	return 0;
+}
+
+int child_confine(const struct launch_rules *rules, const struct who *who, const struct spec *spec,
 		  struct cos_err *err)
 {
 	int r = cap_drop_bounding(rules->caps);
@@ -90,8 +112,11 @@ int child_confine(const struct launch_rules *rules, const struct who *who, bool 
 	if (setgroups(who->n_groups, who->groups) < 0 ||
 	    setresgid(who->gid, who->gid, who->gid) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "become group %u", who->gid);
-	if (no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	if (spec->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "no_new_privs");
+	r = spec->ksm ? merge_pages(err) : 0;
+	if (r < 0)
+		return r;
 	r = filter_load(&rules->filter); /* while CAP_SYS_ADMIN is held */
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "load the system call filter");

@@ -98,7 +98,7 @@ static int command_main(const struct launch_exec *x, int sock)
 			r = cos_fail(&err, COS_E_KERNEL, ENOMEM, "arguments");
 	}
 	if (r == 0)
-		r = child_confine(x->rules, &who, x->spec->no_new_privs, &err);
+		r = child_confine(x->rules, &who, x->spec, &err);
 	if (r == 0 && chdir(x->cwd ?: x->spec->cwd) < 0)
 		r = cos_fail(&err, COS_E_INVALID, errno, "cwd %s in the guest",
 			     x->cwd ?: x->spec->cwd);

@@ -75,7 +75,7 @@ struct spec {
 	uint64_t hook_timeout;  /* seconds */
 	uint64_t priority;
 	uint64_t owner; /* uid on the host */
-	bool autostart, userns, manage, is_volatile, ephemeral, no_new_privs;
+	bool autostart, userns, manage, is_volatile, ephemeral, no_new_privs, ksm;
 };
 
 struct spec_key {

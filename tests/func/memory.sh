@@ -119,6 +119,25 @@ like "which is an event" "$("$COSCTL" events)" 'memory-free.* firm '
 "$COSCTL" delete --force firm
 "$COSCTL" delete --force small
 
+# --- equal pages once ---
+merges() { # GUEST: whether its first process, and one that is executed in it, let the kernel do that
+	pid=$("$COSCTL" status -o json "$1" | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p')
+	{ cat "/proc/$pid/ksm_stat"; "$COSCTL" exec "$1" -- cat /proc/self/ksm_stat; } | grep -c 'ksm_merge_any: yes'
+}
+if [ "$(uname -r | awk -F. '{ print ($1 * 1000 + $2 >= 6007) }')" = 0 ]; then
+	fails "memory.ksm on a kernel that has it not" 5 'needs Linux 6.7' begun k memory.ksm=true
+	"$COSCTL" delete --force k
+elif ! grep -q ksm_merge_any /proc/self/ksm_stat; then
+	skip "memory.ksm" "a kernel whose /proc/PID/ksm_stat tells of it, Linux 6.14"
+else
+	begun k memory.ksm=true
+	begun k0
+	is "memory.ksm: its processes let the kernel keep equal pages once" "$(merges k)" 2
+	is "others do not" "$(merges k0)" 0
+	"$COSCTL" delete --force k
+	"$COSCTL" delete --force k0
+fi
+
 # --- a host that is short ---
 of_host() { # KEY: MiB
 	awk "/^$1:/ { print int(\$2 / 1024) }" /proc/meminfo

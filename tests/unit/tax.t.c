@@ -66,7 +66,8 @@ static void test_floors(void)
 	ok(tax_split(p, 4, 1ULL << 50, 75) == 150 * MIB && p[0].take == 50 * MIB &&
 		   p[1].take == 100 * MIB,
 	   "more than there is: all down to their floors");
-	ok(tax_split(p, 4, 0, 75) == 0 && !p[0].take && !p[1].take, "nothing is needed: nobody gives");
+	ok(tax_split(p, 4, 0, 75) == 0 && !p[0].take && !p[1].take,
+	   "nothing is needed: nobody gives");
 	ok(tax_split(p, 0, 100, 75) == 0, "nobody is there");
 }
 
