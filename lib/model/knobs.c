@@ -13,7 +13,7 @@
 /* 100 ms, which most expect; longer where the quota of a period would come near the kernel's least,
  * 1 ms, which is 13 % wrong, or where the bucket must be no larger than the quota. Whole
  * milliseconds, so that a rate is exact. */
-static uint64_t period_of(const struct limits *l)
+uint64_t limits_cpu_period(const struct limits *l)
 {
 	uint64_t rate = l->v[LIMIT_CPU_RATE], usec = PERIOD_USEC, for_burst;
 
@@ -30,12 +30,7 @@ static uint64_t period_of(const struct limits *l)
 
 static uint64_t quota_of(const struct limits *l)
 {
-	return l->v[LIMIT_CPU_RATE] * period_of(l) / 1000;
-}
-
-uint64_t limits_cpu_period(const struct limits *l)
-{
-	return period_of(l);
+	return l->v[LIMIT_CPU_RATE] * limits_cpu_period(l) / 1000;
 }
 
 uint64_t limits_cpu_weight(uint64_t share, enum cg_version version)
@@ -50,7 +45,7 @@ static void knob_period(char *buf, enum limit_id id, const struct limits *l,
 {
 	(void)id;
 	(void)h;
-	snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64, period_of(l));
+	snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64, limits_cpu_period(l));
 }
 
 static void knob_quota(char *buf, enum limit_id id, const struct limits *l,
@@ -68,9 +63,9 @@ static void knob_cpu_max(char *buf, enum limit_id id, const struct limits *l,
 {
 	(void)h;
 	if (l->v[id] == LIMIT_MAX)
-		snprintf(buf, KNOB_TEXT_SIZE, "max %" PRIu64, period_of(l));
+		snprintf(buf, KNOB_TEXT_SIZE, "max %" PRIu64, limits_cpu_period(l));
 	else
-		snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64 " %" PRIu64, quota_of(l), period_of(l));
+		snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64 " %" PRIu64, quota_of(l), limits_cpu_period(l));
 }
 
 static void knob_burst(char *buf, enum limit_id id, const struct limits *l,
