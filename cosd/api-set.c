@@ -8,6 +8,7 @@
 #include "cosd/bucket.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
+#include "cosd/io-bucket.h"
 #include "cosd/health.h"
 #include "cosd/requires.h"
 #include "lib/base/jsonx.h"
@@ -93,6 +94,7 @@ static int apply_live(struct guest *g, const struct spec *next, bool force, stru
 	if (r < 0)
 		return r;
 	bucket_rest(g);
+	io_bucket_rest(g);
 	r = cg_apply(&g->d->host.topo, &cg, &next->limits, &g->spec.limits, force, err);
 	if (r == 0 && (r = net_change(g, next, err)) < 0)
 		cg_apply(&g->d->host.topo, &cg, &g->spec.limits, &next->limits, true, &ignored);
@@ -131,8 +133,10 @@ static void follow(struct guest *g, const struct spec *before)
 	if (before->limits.v[LIMIT_CPU_SHARE] != g->spec.limits.v[LIMIT_CPU_SHARE] ||
 	    before->limits.v[LIMIT_CPU_IDLE] != g->spec.limits.v[LIMIT_CPU_IDLE])
 		g->cpu_weight = 0; /* the group has what cpu.share says */
-	if (g->pid > 0)
+	if (g->pid > 0) {
 		bucket_begin(g);
+		io_bucket_begin(g, false);
+	}
 	memory_changed(g, &before->limits);
 	admit_weigh(g->d);
 	if (g->slot >= 0 &&

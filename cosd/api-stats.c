@@ -12,6 +12,7 @@
 #include "cosd/bucket.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
+#include "cosd/io-bucket.h"
 #include "lib/base/io.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
@@ -138,7 +139,7 @@ static json_t *stats_of(struct guest *g, const struct ask *ask)
 	struct cos_err err;
 	uint64_t held;
 	int64_t credit;
-	json_t *j;
+	json_t *j, *credits;
 
 	if (guest_open_groups(g, &cg, &err) == 0)
 		cg_usage(&g->d->host.topo, &cg, &u);
@@ -158,6 +159,9 @@ static json_t *stats_of(struct guest *g, const struct ask *ask)
 		json_object_set_new(j, "cpu_credit_usec", json_integer(credit));
 		json_object_set_new(j, "cpu_held_usec", json_integer((json_int_t)held));
 	}
+	credits = io_bucket_json(g);
+	if (credits)
+		json_object_set_new(j, "io_credit", credits);
 	if (g->memory.bytes)
 		json_object_set_new(j, "memory_taken_bytes",
 				    json_integer((json_int_t)g->memory.bytes));

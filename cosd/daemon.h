@@ -60,6 +60,8 @@ struct daemon {
 	struct loop_timer sampling; /* hits.c */
 	struct list buckets;        /* struct cpu_bucket.link, bucket.c */
 	struct loop_timer bucket_timer;
+	struct list io_buckets; /* struct io_bucket.link, io-bucket.c */
+	struct loop_timer io_timer;
 	struct saved *saved_buckets; /* by slot; NULL: not kept */
 	struct {
 		struct loop_timer look;

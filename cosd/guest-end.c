@@ -7,6 +7,7 @@
 #include "cosd/call.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
+#include "cosd/io-bucket.h"
 #include "cosd/health.h"
 #include "cosd/hits.h"
 #include "cosd/hook.h"
@@ -282,6 +283,7 @@ void guest_ended(struct guest *g, int status)
 			status_text(status, text));
 	hits_last(g);
 	bucket_end(g);
+	io_bucket_end(g);
 	meter_last(g);
 	guest_event(g, GE_EXIT, &err);
 	guest_wind_up(g);

@@ -11,6 +11,7 @@
 #include "cosd/call.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
+#include "cosd/io-bucket.h"
 #include "cosd/health.h"
 #include "cosd/hook.h"
 #include "cosd/meter.h"
@@ -451,6 +452,7 @@ int act_running(struct guest *g, struct cos_err *err)
 	launch_finish(l);
 	launch_gone(g);
 	bucket_begin(g);
+	io_bucket_begin(g, true);
 	memory_begin(g);
 	admit_weigh(g->d);
 	event_say(g->d, g->name, "start",

@@ -1,6 +1,7 @@
 /* cosd/guest-state.c - the whole lifecycle of a guest; no other file assigns g->state */
 #include "cosd/bucket.h"
 #include "cosd/guest.h"
+#include "cosd/io-bucket.h"
 #include "cosd/hits.h"
 #include "cosd/requires.h"
 #include "lib/base/own.h"
@@ -94,6 +95,7 @@ void guest_adopted(struct guest *g)
 {
 	hits_forget(g);
 	bucket_begin(g);
+	io_bucket_begin(g, false);
 	memory_adopted(g);
 	g->state = GS_RUNNING;
 	if (g->stop_asked)

@@ -150,6 +150,14 @@ static bool is_watched(const struct guest *g)
 	return g->meter && g->meter->running;
 }
 
+bool meter_io(struct guest *g, struct cg_counters *ret)
+{
+	if (!is_watched(g) || !open_files(g))
+		return false;
+	cg_meter_io(&g->meter->cg, ret);
+	return true;
+}
+
 /* --- once a second --- */
 
 struct cost {

@@ -34,6 +34,9 @@ struct meter_view {
 	uint64_t memory_bytes, cache_bytes, pids;
 };
 bool meter_view(const struct guest *g, struct meter_view *ret);
+/* What the guest has read from and written to disks by now; false: it does not run. */
+struct cg_counters;
+bool meter_io(struct guest *g, struct cg_counters *ret);
 /* CPU time that sampling took, and for how many looks at a guest and readings of all counters. */
 void meters_cost(const struct daemon *d, uint64_t *ret_usec, uint64_t *ret_looks,
 		 uint64_t *ret_readings);

@@ -18,6 +18,7 @@
 #include "cosd/call.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
+#include "cosd/io-bucket.h"
 #include "cosd/hits.h"
 #include "cosd/meter.h"
 #include "cosd/points.h"
@@ -168,6 +169,7 @@ static int setup(struct daemon *d, struct cos_err *err)
 		r = cos_fail(err, COS_E_KERNEL, ENOMEM, "slots");
 	if (r == 0) {
 		buckets_init(d);
+		io_buckets_init(d);
 		r = net_open(d, err);
 	}
 	if (r == 0)

@@ -194,6 +194,8 @@ static const char *beside(enum limit_id id)
 		return "cpu.rate=1 cpu.burst=1";
 	case LIMIT_CPU_DEDICATED:
 		return "cpu.set=1";
+	case LIMIT_IO_BURST:
+		return "io.wbps=1M";
 	default:
 		return "";
 	}

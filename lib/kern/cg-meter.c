@@ -15,6 +15,7 @@
 /* Where a file is: with its controller, in the v2 group whatever controllers that has, or there
  * when no v2 group is. */
 enum place { WITH_CONTROLLER, IN_V2, WITHOUT_V2 };
+/* What is looked at, counters from CPU on, those of disks from IO on. */
 enum file { MEMORY, PIDS, CPU, CPU_USER, CPU_SYS, BANDWIDTH, WAIT, MEMORY_STAT, IO, IO_OPS };
 
 struct file_def {
@@ -175,14 +176,24 @@ void cg_meter_now(const struct cg_meter *m, uint64_t *ret_memory_bytes, uint64_t
 	*ret_pids = read_text(m->fd[PIDS], buf, sizeof(buf)) ? strtoull(buf, NULL, 10) : 0;
 }
 
-void cg_meter_counters(const struct cg_meter *m, struct cg_counters *ret)
+static void read_files(const struct cg_meter *m, int first, struct cg_counters *ret)
 {
 	struct cg_counters c = { 0 };
 	char buf[FILE_BYTES];
 
-	for (int i = CPU; i < CG_METER_FILES; i++) {
+	for (int i = first; i < CG_METER_FILES; i++) {
 		if (files[i].take && read_text(m->fd[i], buf, sizeof(buf)))
 			files[i].take(buf, m->version[i], &c);
 	}
 	*ret = c;
+}
+
+void cg_meter_io(const struct cg_meter *m, struct cg_counters *ret)
+{
+	read_files(m, IO, ret);
+}
+
+void cg_meter_counters(const struct cg_meter *m, struct cg_counters *ret)
+{
+	read_files(m, CPU, ret);
 }

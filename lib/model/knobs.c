@@ -65,7 +65,8 @@ static void knob_cpu_max(char *buf, enum limit_id id, const struct limits *l,
 	if (l->v[id] == LIMIT_MAX)
 		snprintf(buf, KNOB_TEXT_SIZE, "max %" PRIu64, limits_cpu_period(l));
 	else
-		snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64 " %" PRIu64, quota_of(l), limits_cpu_period(l));
+		snprintf(buf, KNOB_TEXT_SIZE, "%" PRIu64 " %" PRIu64, quota_of(l),
+			 limits_cpu_period(l));
 }
 
 static void knob_burst(char *buf, enum limit_id id, const struct limits *l,

@@ -256,6 +256,10 @@ static bool part_of_page(uint64_t v, uint64_t page)
 	X(MEMORY_RESERVE, v[LIMIT_MEMORY_RESERVE] > v[LIMIT_MEMORY_MAX], "is above memory.max")    \
 	X(MEMORY_SWAP, v[LIMIT_MEMORY_SWAP] != LIMIT_MAX && v[LIMIT_MEMORY_MAX] == LIMIT_MAX,      \
 	  "needs memory.max")                                                                      \
+	X(IO_BURST,                                                                                \
+	  v[LIMIT_IO_BURST] && v[LIMIT_IO_RBPS] == LIMIT_MAX && v[LIMIT_IO_WBPS] == LIMIT_MAX &&   \
+		  v[LIMIT_IO_RIOPS] == LIMIT_MAX && v[LIMIT_IO_WIOPS] == LIMIT_MAX,                \
+	  "needs a cap of io: without one nothing is saved")                                       \
 	X(NET_RATE, v[LIMIT_NET_RATE] > v[LIMIT_NET_CEIL], "is above net.ceil")                    \
 	X(NET_EXEMPT_RATE, v[LIMIT_NET_EXEMPT_RATE] > v[LIMIT_NET_EXEMPT_CEIL],                    \
 	  "is above net.exempt.ceil")                                                              \

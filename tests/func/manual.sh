@@ -398,7 +398,7 @@ while IFS="$tab" read -r name value ctl f1 t1 f2 t2 beside <&3; do
 	slot=$(c list -o json l | sed -n 's/.*"slot": \([0-9]*\).*/\1/p')
 	all "has it too" wrong_limit "$name" "$value" "$ctl" "$f1" "$t1" "$f2" "$t2"
 	ok "and back" c set l "$name=$old"
-	[ -z "$beside" ] || c set l cpu.rate=max cpu.burst=0 cpu.set=all
+	[ -z "$beside" ] || c set l cpu.rate=max cpu.burst=0 cpu.set=all io.wbps=max
 done 3<"$M/limits"
 taken_nonsense() {
 	{
