@@ -342,14 +342,12 @@ static int clone_locked(const struct cowfs *c, const char *from, const char *to,
 int cowfs_clone_live(const struct cowfs *c, const char *from, const char *to,
 		     const struct cowfs_live *live, struct cos_err *err)
 {
-	int r;
+	int r = cowfs_check_guest(to, err);
 
-	if (!str_is_name(to))
-		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
-				str_is_text(to, 128) ? to : "this");
-	r = cowfs_lock(c, LOCK_SH);
+	if (r == 0)
+		r = cowfs_need_lock(c, LOCK_SH, err);
 	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock");
+		return r;
 	r = clone_locked(c, from, to, live, err);
 	cowfs_unlock(c);
 	return r < 0 ? cos_context(err, r, "clone %s", from) : 0;

@@ -15,7 +15,12 @@ bool cowfs_is_id(const char *s);
 
 /* HOW as flock(2), without LOCK_NB it waits. One lock for each struct cowfs: no nesting. */
 int cowfs_lock(const struct cowfs *c, int how);
+/* The same, telling. */
+int cowfs_need_lock(const struct cowfs *c, int how, struct cos_err *err);
 void cowfs_unlock(const struct cowfs *c);
+
+/* -EINVAL (InvalidParameter) unless NAME can be a guest's; tells. */
+int cowfs_check_guest(const char *name, struct cos_err *err);
 
 /* Renames NAME in DIR into trash/. One rename: cost does not depend on what is below. */
 int cowfs_retire(const struct cowfs *c, int dir, const char *name);

@@ -167,16 +167,15 @@ static int make_locked(const struct cowfs *c, const char *guest, const struct co
 int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs_source *from,
 		    bool durable, struct cos_err *err)
 {
-	int r;
+	int r = cowfs_check_guest(guest, err);
 
-	if (!str_is_name(guest))
-		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
-				str_is_text(guest, 128) ? guest : "this");
+	if (r < 0)
+		return r;
 	if (!from->template == !from->rootfs)
 		return cos_fail(err, COS_E_INVALID, 0, "%s: name a template or a rootfs", guest);
-	r = cowfs_lock(c, LOCK_SH);
+	r = cowfs_need_lock(c, LOCK_SH, err);
 	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock");
+		return r;
 	r = make_locked(c, guest, from, durable, err);
 	cowfs_unlock(c);
 	return r;
@@ -184,11 +183,10 @@ int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs
 
 int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *err)
 {
-	int r;
+	int r = cowfs_check_guest(guest, err);
 
-	if (!str_is_name(guest))
-		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
-				str_is_text(guest, 128) ? guest : "this");
+	if (r < 0)
+		return r;
 	/* First: they would be a later guest's of the name. */
 	r = cowfs_retire(c, c->snapshots, guest);
 	if (r == 0 || r == -ENOENT)

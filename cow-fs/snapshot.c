@@ -166,11 +166,10 @@ static int file_of(const char *name, char ret[COWFS_NAME_SIZE], struct cos_err *
 
 static int open_folder(const struct cowfs *c, const char *guest, bool make, struct cos_err *err)
 {
-	int fd;
+	int fd = cowfs_check_guest(guest, err);
 
-	if (!str_is_name(guest))
-		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
-				str_is_text(guest, 128) ? guest : "this");
+	if (fd < 0)
+		return fd;
 	fd = make ? io_dir_at(c->snapshots, guest, 0700)
 		  : openat(c->snapshots, guest, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0)
@@ -221,11 +220,10 @@ int cowfs_snapshot_make(const struct cowfs *c, const char *guest, const char *na
 	char file[COWFS_NAME_SIZE];
 	int r = file_of(name, file, err);
 
+	if (r == 0)
+		r = cowfs_need_lock(c, LOCK_SH, err);
 	if (r < 0)
 		return r;
-	r = cowfs_lock(c, LOCK_SH);
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock");
 	r = make_locked(c, guest, file, err);
 	cowfs_unlock(c);
 	return r < 0 ? cos_context(err, r, "snapshot %s", guest) : 0;
@@ -351,11 +349,10 @@ int cowfs_snapshot_restore(const struct cowfs *c, const char *guest, const char 
 	char file[COWFS_NAME_SIZE];
 	int r = file_of(name, file, err);
 
+	if (r == 0)
+		r = cowfs_need_lock(c, LOCK_SH, err);
 	if (r < 0)
 		return r;
-	r = cowfs_lock(c, LOCK_SH);
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock");
 	r = restore_locked(c, guest, name, file, err);
 	cowfs_unlock(c);
 	return r < 0 ? cos_context(err, r, "restore %s", guest) : 0;
@@ -468,14 +465,12 @@ static int clone_locked(const struct cowfs *c, const char *from, const char *to,
 int cowfs_clone(const struct cowfs *c, const char *from, const char *to, bool durable,
 		struct cos_err *err)
 {
-	int r;
+	int r = cowfs_check_guest(to, err);
 
-	if (!str_is_name(to))
-		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
-				str_is_text(to, 128) ? to : "this");
-	r = cowfs_lock(c, LOCK_SH);
+	if (r == 0)
+		r = cowfs_need_lock(c, LOCK_SH, err);
 	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock");
+		return r;
 	r = clone_locked(c, from, to, durable, err);
 	cowfs_unlock(c);
 	return r < 0 ? cos_context(err, r, "clone %s", from) : 0;

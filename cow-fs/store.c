@@ -66,6 +66,20 @@ void cowfs_unlock(const struct cowfs *c)
 	flock(c->lock, LOCK_UN);
 }
 
+int cowfs_need_lock(const struct cowfs *c, int how, struct cos_err *err)
+{
+	int r = cowfs_lock(c, how);
+
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock") : 0;
+}
+
+int cowfs_check_guest(const char *name, struct cos_err *err)
+{
+	return str_is_name(name) ? 0
+				 : cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
+					    str_is_text(name, 128) ? name : "this");
+}
+
 int cowfs_retire(const struct cowfs *c, int dir, const char *name)
 {
 	char id[COWFS_ID_SIZE];
@@ -299,11 +313,11 @@ int cowfs_record_read(const struct cowfs *c, const char *guest, struct cowfs_rec
 		  .max = sizeof(ret->domain) - 1 },
 	};
 	char file[COWFS_NAME_SIZE + 16];
-	int r;
+	int r = cowfs_check_guest(guest, err);
 
-	if (!str_is_name(guest) || !str_fmt(file, sizeof(file), "%s/root.json", guest))
-		return cos_fail(err, COS_E_INVALID, 0, "%s is not a guest's name",
-				str_is_text(guest, 128) ? guest : "this");
+	if (r < 0)
+		return r;
+	str_fmt(file, sizeof(file), "%s/root.json", guest);
 	ret->template[0] = ret->rootfs[0] = ret->domain[0] = '\0';
 	ret->layers.n = 0;
 	r = cowfs_json_read(c->guests, file, fields, ARRAY_SIZE(fields), ret, err);

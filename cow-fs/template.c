@@ -233,10 +233,10 @@ static int unlink_unused(const struct cowfs *c, const char *name, struct cos_err
 
 int cowfs_template_delete(const struct cowfs *c, const char *name, struct cos_err *err)
 {
-	int r = cowfs_lock(c, LOCK_EX);
+	int r = cowfs_need_lock(c, LOCK_EX, err);
 
 	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock");
+		return r;
 	r = unlink_unused(c, name, err);
 	cowfs_unlock(c);
 	if (r < 0)
@@ -244,9 +244,9 @@ int cowfs_template_delete(const struct cowfs *c, const char *name, struct cos_er
 	/* On the disk a template goes before its layers. Not under the lock: it takes long. */
 	if (fsync(c->templates) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "fsync cow/templates");
-	r = cowfs_lock(c, LOCK_EX);
+	r = cowfs_need_lock(c, LOCK_EX, err);
 	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/lock");
+		return r;
 	r = cowfs_layers_collect(c, err);
 	cowfs_unlock(c);
 	return r < 0 ? r : 0;
