@@ -197,18 +197,15 @@ static void make_guest(const char *name)
 
 static int mount_guest(const char *name, bool mapped)
 {
-	struct cowfs_mount m = { .userns = mapped ? userns : -1, .id_base = IDS };
+	struct cowfs_mount m;
 	struct cowfs_root root;
 	int mnt;
 
 	if (cowfs_root_open(&store, name, &root, &err) < 0)
 		die("open a guest");
-	m.lower = root.lower;
-	m.n_lower = root.n_lower;
-	m.pool = root.pool;
-	m.n_pool = root.n_pool;
-	m.needs_pool = root.needs_pool;
-	m.home = root.home;
+	m = cowfs_root_mount(&root);
+	m.userns = mapped ? userns : -1;
+	m.id_base = IDS;
 	mnt = cowfs_mount(&m, features, &err);
 	cowfs_root_close(&root);
 	if (mnt < 0)

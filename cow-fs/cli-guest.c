@@ -120,7 +120,7 @@ static int do_remove(const struct cowfs *c, const struct options *o, char **arg,
 static int do_mount(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
 {
 	auto_close int at = open(arg[1], O_PATH | O_DIRECTORY | O_CLOEXEC), mnt = -1, ns = -1;
-	struct cowfs_mount m = { .userns = -1, .id_base = o->ids };
+	struct cowfs_mount m;
 	int features = cowfs_probe(c->dir, err), r;
 	struct cowfs_root root;
 
@@ -129,18 +129,15 @@ static int do_mount(const struct cowfs *c, const struct options *o, char **arg, 
 	if (at < 0)
 		return cos_fail(err, COS_E_INVALID, errno, "open %s", arg[1]);
 	if (o->ids)
-		ns = m.userns = cowfs_userns_make(o->ids);
+		ns = cowfs_userns_make(o->ids);
 	if (o->ids && ns < 0)
 		return cos_fail(err, COS_E_KERNEL, -ns, "make a user namespace");
 	r = cowfs_root_open(c, arg[0], &root, err);
 	if (r < 0)
 		return r;
-	m.lower = root.lower;
-	m.n_lower = root.n_lower;
-	m.pool = root.pool;
-	m.n_pool = root.n_pool;
-	m.needs_pool = root.needs_pool;
-	m.home = root.home;
+	m = cowfs_root_mount(&root);
+	m.userns = ns;
+	m.id_base = o->ids;
 	r = cowfs_upper_in_use(root.upper);
 	if (r > 0)
 		r = cos_fail(err, COS_E_IN_USE, 0, "%s is mounted already", arg[0]);

@@ -350,6 +350,19 @@ void cowfs_root_close(struct cowfs_root *r)
 	close_p(&r->home);
 }
 
+struct cowfs_mount cowfs_root_mount(const struct cowfs_root *r)
+{
+	return (struct cowfs_mount){
+		.lower = r->lower,
+		.n_lower = r->n_lower,
+		.pool = r->pool,
+		.n_pool = r->n_pool,
+		.needs_pool = r->needs_pool,
+		.home = r->home,
+		.userns = -1,
+	};
+}
+
 #define MARK_DIR "work/incompat"
 #define BOOT     "boot"
 

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include "cow-fs/mount.h"
 #include "cow-fs/store.h"
 
 struct cowfs_source {
@@ -48,6 +49,9 @@ int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *
 int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root *ret,
 		    struct cos_err *err);
 void cowfs_root_close(struct cowfs_root *r);
+
+/* What R says of a mount, with the owners that are on the disk; borrows from R. */
+struct cowfs_mount cowfs_root_mount(const struct cowfs_root *r);
 
 /* Before a volatile mount: the kernel refuses a second one on the same directories, because after a
  * crash of the host their content cannot be trusted. In the boot BOOT_ID it can: the mark is taken

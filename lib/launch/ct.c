@@ -263,18 +263,11 @@ static int make_dev(const struct launch *l, struct cos_err *err)
 /* root: the overlay and /dev as detached mounts, while the helper makes the namespaces. */
 static int root_mount(struct launch *l, struct cos_err *err)
 {
-	struct cowfs_mount m = {
-		.lower = l->root->lower,
-		.n_lower = l->root->n_lower,
-		.pool = l->root->pool,
-		.n_pool = l->root->n_pool,
-		.needs_pool = l->root->needs_pool,
-		.home = l->root->home,
-		.userns = l->userns,
-		.id_base = l->id_base,
-		.is_volatile = l->spec->is_volatile,
-	};
+	struct cowfs_mount m = cowfs_root_mount(l->root);
 
+	m.userns = l->userns;
+	m.id_base = l->id_base;
+	m.is_volatile = l->spec->is_volatile;
 	l->root_mnt = cowfs_mount(&m, l->host->overlay, err);
 	if (l->root_mnt < 0)
 		return l->root_mnt;

@@ -71,17 +71,14 @@ static inline int home_of(const char *name)
 static inline int mount_guest(const char *name)
 {
 	struct cowfs_root root;
-	struct cowfs_mount m = { .userns = guest_userns, .id_base = GUEST_IDS };
+	struct cowfs_mount m;
 	int r = cowfs_root_open(&store, name, &root, &err);
 
 	if (r < 0)
 		return r;
-	m.lower = root.lower;
-	m.n_lower = root.n_lower;
-	m.pool = root.pool;
-	m.n_pool = root.n_pool;
-	m.needs_pool = root.needs_pool;
-	m.home = root.home;
+	m = cowfs_root_mount(&root);
+	m.userns = guest_userns;
+	m.id_base = GUEST_IDS;
 	r = cowfs_mount(&m, features, &err);
 	cowfs_root_close(&root);
 	return r;
