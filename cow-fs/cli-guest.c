@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cow-fs/cli.h"
@@ -15,7 +14,6 @@
 #include "cow-fs/mount.h"
 #include "cow-fs/root.h"
 #include "cow-fs/snapshot.h"
-#include "lib/base/clock.h"
 #include "lib/base/own.h"
 #include "lib/kern/mnt.h"
 
@@ -221,14 +219,10 @@ static int do_list(const struct cowfs *c, const struct options *o, char **arg, s
 	printf("%-24s %6s %-20s %s\n", "NAME", "LAYERS", "CREATED", "CURRENT");
 	json_array_foreach(list, i, s) {
 		json_int_t made = json_integer_value(json_object_get(s, "created"));
-		time_t sec = (time_t)(made / (json_int_t)USEC_PER_SEC);
-		char when[32] = "";
-		struct tm tm;
+		char when[CLI_TIME_SIZE];
 
-		if (gmtime_r(&sec, &tm))
-			strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 		printf("%-24s %6zu %-20s %s\n", json_string_value(json_object_get(s, "name")),
-		       json_array_size(json_object_get(s, "layers")), when,
+		       json_array_size(json_object_get(s, "layers")), cli_time(made, when),
 		       json_is_true(json_object_get(s, "current")) ? "yes" : "no");
 	}
 	return 0;

@@ -3,8 +3,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "cow-fs/store.h"
+#include "lib/base/clock.h"
 
 #define EXCLUDES_MAX 64
 
@@ -29,6 +31,20 @@ struct command {
 /* cli-pool.c, cli-guest.c; each ends with a row without RUN. */
 extern const struct command cli_pool_commands[];
 extern const struct command cli_guest_commands[];
+
+#define CLI_TIME_SIZE 32
+
+/* A time in us since 1970, as 2026-11-21T09:30:00Z; in BUF, which is returned. */
+static inline const char *cli_time(int64_t usec, char buf[CLI_TIME_SIZE])
+{
+	time_t sec = (time_t)(usec / (int64_t)USEC_PER_SEC);
+	struct tm tm;
+
+	buf[0] = '\0';
+	if (gmtime_r(&sec, &tm))
+		strftime(buf, CLI_TIME_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return buf;
+}
 
 /* cli-guest.c: LIVE from --merged and --freeze, if they were given, around FN: 1. 0: not given, FN
  * was not called. Whatever ends this process, the guest goes on. */

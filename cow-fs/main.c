@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cow-fs/busybox.h"
@@ -203,18 +202,14 @@ static void print_template(json_t *t)
 	const char *name = json_string_value(json_object_get(t, "name"));
 	const char *source = json_string_value(json_object_get(t, "source"));
 	json_int_t created = json_integer_value(json_object_get(t, "created"));
-	time_t sec = (time_t)(created / (json_int_t)USEC_PER_SEC);
-	char when[32] = "";
-	struct tm tm;
+	char when[CLI_TIME_SIZE];
 
-	if (gmtime_r(&sec, &tm))
-		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	printf("%-24s %-8s %6zu %9" JSON_INTEGER_FORMAT " %13" JSON_INTEGER_FORMAT
 	       " %6" JSON_INTEGER_FORMAT "  %s\n",
 	       name, source, json_array_size(json_object_get(t, "layers")),
 	       json_integer_value(json_object_get(t, "files")),
 	       json_integer_value(json_object_get(t, "bytes")),
-	       json_integer_value(json_object_get(t, "users")), when);
+	       json_integer_value(json_object_get(t, "users")), cli_time(created, when));
 }
 
 /* To standard output, or as an OCI layout into a directory, which is made. */
