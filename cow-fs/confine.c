@@ -20,6 +20,7 @@
 #include "lib/kern/cap.h"
 #include "lib/kern/mnt.h"
 #include "lib/kern/proc.h"
+#include "lib/kern/shadow.h"
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 #define CAP(name)  ((cap_mask)1 << CAP_##name)
@@ -32,14 +33,6 @@
  * hard links 100 bytes each. File size: of one file, holes included. */
 #define SPACE_MAX (2ULL << 30)
 #define FILE_MAX  (1ULL << 40)
-
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_SHADOW
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_SHADOW
-#endif
-#endif
 
 /* What reading an archive and writing a tree takes, and what libc does on its own account. Memory
  * is never executable; ioctl is FICLONE; mknodat makes fifos, because a whiteout device needs no

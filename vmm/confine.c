@@ -18,17 +18,10 @@
 #include "lib/base/own.h"
 #include "lib/kern/cap.h"
 #include "lib/kern/mnt.h"
+#include "lib/kern/shadow.h"
 #include "vmm/confine.h"
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
-
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_SHADOW
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_SHADOW
-#endif
-#endif
 
 #define V (1U << CONFINE_VCPU)
 #define D (1U << CONFINE_DEVICE)
