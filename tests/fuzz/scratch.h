@@ -12,7 +12,11 @@
 /* Its root directory, the same on each call; -1 without root. */
 static inline int scratch_dir(void)
 {
-	static const struct mnt_opt opts[] = { { "size", "32m" }, { NULL, NULL } };
+	static const struct mnt_opt opts[] = {
+		{ "size", "32m" },
+		{ "nr_inodes", "20000" },
+		{ NULL, NULL },
+	};
 	static int dir = -2;
 	int mnt;
 

@@ -1,38 +1,8 @@
 #!/bin/sh
 # tests/kern/cow-fs-cli.sh - cow-fs as the daemon and people call it: options, output, exit statuses
-cowfs=${COW_FS:-${TOP_BUILDDIR:-.}/cow-fs/cow-fs}
-n=0 failed=0
+. "${TOP_SRCDIR:-.}/tests/kern/cow-lib.sh"
 
-# usage: is NAME COMMAND...   the command succeeds
-is() {
-	name=$1
-	shift
-	n=$((n + 1))
-	if "$@"; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name"
-		sed 's/^/# /' "$dir/out" "$dir/err"
-		failed=1
-	fi
-}
-
-# usage: exits STATUS ARG...   cow-fs with ARG ends with STATUS
-exits() {
-	want=$1
-	shift
-	"$cowfs" --state-dir "$dir/state" "$@" >"$dir/out" 2>"$dir/err"
-	status=$?
-	[ $status -eq "$want" ]
-}
-
-[ -x "$cowfs" ] || { echo "1..0 # SKIP $cowfs is not built"; exit 0; }
-[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
-dir=$(mktemp -d /tmp/cow-cli.XXXXXX) || exit 99
-trap 'umount "$dir/m" 2>/dev/null; rm -rf "$dir"' EXIT
-trap 'exit 99' HUP INT TERM
-
-mkdir -m 700 "$dir/state"
+scratch cow-fs-cli
 mkdir -p "$dir/src/etc" "$dir/src/bin"
 echo one >"$dir/src/etc/file"
 tar -C "$dir/src" -cf "$dir/src.tar" .
@@ -154,5 +124,4 @@ echo 3 >"$dir/state/cow/format"
 is 'a newer format is refused' exits 1 template list
 is 'with advice' grep -q 'upgrade cos' "$dir/err"
 
-echo "1..$n"
-exit $failed
+finish

@@ -1,30 +1,6 @@
 #!/bin/sh
 # tests/kern/cow-oci.sh - images in OCI layouts become templates; what is wrong with one is told
-cowfs=${COW_FS:-${TOP_BUILDDIR:-.}/cow-fs/cow-fs}
-n=0 failed=0
-
-# usage: is NAME COMMAND...   the command succeeds
-is() {
-	name=$1
-	shift
-	n=$((n + 1))
-	if "$@"; then
-		echo "ok $n - $name"
-	else
-		echo "not ok $n - $name"
-		sed 's/^/# /' "$dir/out" "$dir/err"
-		failed=1
-	fi
-}
-
-# usage: exits STATUS ARG...   cow-fs with ARG ends with STATUS
-exits() {
-	want=$1
-	shift
-	"$cowfs" --state-dir "$dir/state" "$@" >"$dir/out" 2>"$dir/err"
-	status=$?
-	[ $status -eq "$want" ]
-}
+. "${TOP_SRCDIR:-.}/tests/kern/cow-lib.sh"
 
 # usage: refused NAME WORDS   the layout is not imported, and why has WORDS in it
 refused() {
@@ -32,12 +8,7 @@ refused() {
 	is "... and is told so" grep -q "\"BadImage\".*$2" "$dir/err"
 }
 
-[ -x "$cowfs" ] || { echo "1..0 # SKIP $cowfs is not built"; exit 0; }
-[ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
-dir=$(mktemp -d /tmp/cow-oci.XXXXXX) || exit 99
-trap 'rm -rf "$dir"' EXIT
-trap 'exit 99' HUP INT TERM
-mkdir -m 700 "$dir/state"
+scratch cow-oci
 blobs=$dir/oci/blobs/sha256
 arch=$(uname -m | sed -e s/x86_64/amd64/ -e s/aarch64/arm64/)
 
@@ -195,5 +166,4 @@ exits 0 template import link "oci:$dir/oci"
 is 'a whiteout behind a link takes nothing away' test -d "$dir/victim/sub"
 is 'nothing is left of what failed' test -z "$(ls "$dir/state/cow/tmp")"
 
-echo "1..$n"
-exit $failed
+finish
