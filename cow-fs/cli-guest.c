@@ -51,12 +51,11 @@ static int open_live(const struct options *o, struct cowfs_live *live, struct fr
 {
 	int r;
 
-	if (!o->merged || !o->freeze)
-		return cos_fail(err, COS_E_INVALID, 0,
-				"a running guest needs both --merged and --freeze");
-	live->merged = open(o->merged, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (live->merged < 0)
-		return cos_fail(err, COS_E_INVALID, errno, "open %s", o->merged);
+	if (o->merged) {
+		live->merged = open(o->merged, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (live->merged < 0)
+			return cos_fail(err, COS_E_INVALID, errno, "open %s", o->merged);
+	}
 	r = freeze_group_open(o->freeze, g);
 	if (r < 0)
 		return cos_fail(err, COS_E_INVALID, -r, "open the control group %s", o->freeze);
@@ -154,22 +153,30 @@ static int do_mount(const struct cowfs *c, const struct options *o, char **arg, 
 
 struct cloning {
 	const struct cowfs *c;
-	const char *from, *to;
+	struct cowfs_cloning how;
 };
 
 static int clone_live(const struct cowfs_live *live, void *arg, struct cos_err *err)
 {
 	const struct cloning *k = arg;
 
-	return cowfs_clone_live(k->c, k->from, k->to, live, err);
+	return cowfs_clone_live(k->c, &k->how, live, err);
 }
 
 static int do_clone(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
 {
-	struct cloning k = { c, arg[0], arg[1] };
+	struct cloning k = {
+		.c = c,
+		.how = { .from = arg[0], .to = arg[1], .durable = !o->is_volatile, .anew = true },
+	};
+	int features = cowfs_probe(c->dir, err);
 
-	return o->merged || o->freeze ? cli_with_live(o, clone_live, &k, err)
-				      : cowfs_clone(c, arg[0], arg[1], true, err);
+	if (features < 0)
+		return features;
+	k.how.features = (unsigned)features;
+	if (o->merged && !o->freeze)
+		return cos_fail(err, COS_E_INVALID, 0, "--merged is of no use without --freeze");
+	return o->freeze ? cli_with_live(o, clone_live, &k, err) : cowfs_clone(c, &k.how, err);
 }
 
 static int do_snapshot(const struct cowfs *c, const struct options *o, char **arg,

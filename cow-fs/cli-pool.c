@@ -120,7 +120,10 @@ static int do_unify(const struct cowfs *c, const struct options *o, char **arg, 
 
 	if (o->background)
 		stay_behind();
-	if (o->merged || o->freeze)
+	if (!o->merged != !o->freeze)
+		return cos_fail(err, COS_E_INVALID, 0,
+				"a running guest needs both --merged and --freeze");
+	if (o->merged)
 		r = cli_with_live(o, unify_live, &a, err);
 	else
 		r = cowfs_unify(c, arg[0], &a.u, &a.n, err);

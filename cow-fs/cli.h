@@ -19,7 +19,7 @@ struct options {
 	uint64_t max_bytes, min_bytes, grace_usec;
 	uint32_t ids; /* 0: not given */
 	int fd;       /* -1: not given */
-	bool json_errors, progress, dry_run, background, unify;
+	bool json_errors, progress, dry_run, background, unify, is_volatile;
 };
 
 struct command {
@@ -46,8 +46,8 @@ static inline const char *cli_time(int64_t usec, char buf[CLI_TIME_SIZE])
 	return buf;
 }
 
-/* cli-guest.c: LIVE from --merged and --freeze, if they were given, around FN: 1. 0: not given, FN
- * was not called. Whatever ends this process, the guest goes on. */
+/* cli-guest.c: FN with LIVE from --freeze and, if it was given, --merged. Whatever ends this
+ * process, the guest goes on. */
 struct cowfs_live;
 int cli_with_live(const struct options *o,
 		  int (*fn)(const struct cowfs_live *live, void *arg, struct cos_err *err),

@@ -15,6 +15,7 @@
 #include "cow-fs/attr.h"
 #include "cow-fs/clone-inner.h"
 #include "cow-fs/clone.h"
+#include "cow-fs/identity.h"
 #include "cow-fs/manifest.h"
 #include "cow-fs/pool.h"
 #include "cow-fs/take.h"
@@ -298,8 +299,9 @@ static int copy_fail(int r, const char *to, struct cos_err *err)
 	return cos_fail(err, COS_E_KERNEL, -r, "make cow/guests/%s", to);
 }
 
-static int clone_held(const struct cowfs *c, const struct cowfs_taken *t, const char *to,
-		      const struct cowfs_live *live, struct cos_err *err)
+static int clone_held(const struct cowfs *c, const struct cowfs_taken *t,
+		      const struct cowfs_cloning *k, const struct cowfs_live *live,
+		      struct cos_err *err)
 {
 	char tmp[COWFS_ID_SIZE + 8] = "";
 	auto_close int home = -1;
@@ -310,45 +312,46 @@ static int clone_held(const struct cowfs *c, const struct cowfs_taken *t, const 
 		r = -errno;
 	if (r == 0)
 		r = copy_home(t, home, live);
-	if (r == 0 && renameat2(c->tmp, tmp, c->guests, to, RENAME_NOREPLACE) < 0)
-		r = -errno;
+	if (r < 0)
+		copy_fail(r, k->to, err);
+	else if (k->anew)
+		r = identity_forget_home(c, c->tmp, tmp, k->features, err);
 	if (r == 0)
-		return fsync(c->guests) < 0 ? copy_fail(-errno, to, err) : 0;
-	cowfs_retire(c, c->tmp, tmp);
-	if (r == -EEXIST)
-		return cos_fail(err, COS_E_EXISTS, 0, "guest %s has a root directory already", to);
-	return copy_fail(r, to, err);
+		r = cowfs_home_publish(c, tmp, k->to, true, err);
+	if (r < 0)
+		cowfs_retire(c, c->tmp, tmp);
+	return r;
 }
 
-static int clone_locked(const struct cowfs *c, const char *from, const char *to,
+static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k,
 			const struct cowfs_live *live, struct cos_err *err)
 {
 	struct cowfs_pool pool;
 	struct cowfs_taken t;
-	int r = cowfs_take(c, from, true, &t, err);
+	int r = cowfs_take(c, k->from, true, &t, err);
 
 	if (r < 0)
 		return r;
 	/* Objects that only FROM needed are not taken away while there are two of it. */
 	r = cowfs_pool_open(c, t.rec.domain, COWFS_POOL_ADD, &pool, err);
 	if (r == 0) {
-		r = clone_held(c, &t, to, live, err);
+		r = clone_held(c, &t, k, live, err);
 		cowfs_pool_close(&pool);
 	}
 	cowfs_let_go(&t);
 	return r;
 }
 
-int cowfs_clone_live(const struct cowfs *c, const char *from, const char *to,
+int cowfs_clone_live(const struct cowfs *c, const struct cowfs_cloning *k,
 		     const struct cowfs_live *live, struct cos_err *err)
 {
-	int r = cowfs_check_guest(to, err);
+	int r = cowfs_check_guest(k->to, err);
 
 	if (r == 0)
 		r = cowfs_need_lock(c, LOCK_SH, err);
 	if (r < 0)
 		return r;
-	r = clone_locked(c, from, to, live, err);
+	r = clone_locked(c, k, live, err);
 	cowfs_unlock(c);
-	return r < 0 ? cos_context(err, r, "clone %s", from) : 0;
+	return r < 0 ? cos_context(err, r, "clone %s", k->from) : 0;
 }

@@ -377,8 +377,9 @@ static const char usage[] =
 	"  --dry-run          unify, gc, scrub: change nothing, tell what would be\n"
 	"  --exclude PATTERN  unify: leave these paths alone too; may come again\n"
 	"  --min-size SIZE    unify: leave shorter files alone\n"
-	"  --merged DIR       unify, clone: it runs, and this is its root\n"
+	"  --merged DIR       unify: it runs, and this is its root\n"
 	"  --freeze DIR       unify, clone: its directory in cgroup v2 or in v1's freezer\n"
+	"  --volatile         clone: it need not survive a crash of the host\n"
 	"  --grace TIME       gc: keep what was stored in the last TIME [1h]\n"
 	"  --from DIR         scrub: look here too for whole copies\n"
 	"  --background       unify, scrub: only when nobody else wants the disk or a CPU\n"
@@ -410,6 +411,7 @@ enum {
 	OPT_GRACE,
 	OPT_FROM,
 	OPT_UNIFY,
+	OPT_VOLATILE,
 };
 
 static int bad(struct cos_err *err, const char *what)
@@ -446,6 +448,9 @@ static int take_pool_option(struct options *o, int opt, struct cos_err *err)
 							       : 0;
 	case OPT_UNIFY:
 		o->unify = true;
+		return 0;
+	case OPT_VOLATILE:
+		o->is_volatile = true;
 		return 0;
 	case OPT_FROM:
 		o->from = optarg;
@@ -580,6 +585,7 @@ int main(int argc, char **argv)
 		{ "domain", required_argument, NULL, OPT_DOMAIN },
 		{ "grace", required_argument, NULL, OPT_GRACE },
 		{ "unify", no_argument, NULL, OPT_UNIFY },
+		{ "volatile", no_argument, NULL, OPT_VOLATILE },
 		{ "from", required_argument, NULL, OPT_FROM },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cow-fs/identity.h"
 #include "cow-fs/inner.h"
 #include "cow-fs/object.h"
 #include "cow-fs/snapshot.h"
@@ -425,36 +426,27 @@ int cowfs_snapshots_each(const struct cowfs *c, int (*fn)(const struct cowfs_lay
 
 /* ---- clone ---- */
 
-static int publish(const struct cowfs *c, const char *tmp, const char *to, bool durable,
-		   struct cos_err *err)
-{
-	if (renameat2(c->tmp, tmp, c->guests, to, RENAME_NOREPLACE) < 0)
-		return errno == EEXIST
-			       ? cos_fail(err, COS_E_EXISTS, 0,
-					  "guest %s has a root directory already", to)
-			       : cos_fail(err, COS_E_KERNEL, errno, "make cow/guests/%s", to);
-	return durable && fsync(c->guests) < 0
-		       ? cos_fail(err, COS_E_KERNEL, errno, "fsync cow/guests")
-		       : 0;
-}
-
-static int clone_locked(const struct cowfs *c, const char *from, const char *to, bool durable,
-			struct cos_err *err)
+static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
 {
 	char tmp[COWFS_ID_SIZE + 8] = "";
 	struct cowfs_taken t;
 	int r;
 
-	if (faccessat(c->guests, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return cos_fail(err, COS_E_EXISTS, 0, "guest %s has a root directory already", to);
-	r = cowfs_take(c, from, false, &t, err);
+	if (faccessat(c->guests, k->to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return cos_fail(err, COS_E_EXISTS, 0, "guest %s has a root directory already",
+				k->to);
+	r = cowfs_take(c, k->from, false, &t, err);
 	if (r < 0)
 		return r;
-	r = freeze_upper(c, from, &t, durable, err);
+	r = freeze_upper(c, k->from, &t, k->durable, err);
 	if (r == 0) {
-		r = cowfs_home_make(c, &t.rec, t.up, durable, tmp);
-		r = r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "make cow/guests/%s", to)
-			  : publish(c, tmp, to, durable, err);
+		r = cowfs_home_make(c, &t.rec, t.up, k->durable, tmp);
+		if (r < 0)
+			cos_fail(err, COS_E_KERNEL, -r, "make cow/guests/%s", k->to);
+		else if (k->anew)
+			r = identity_forget_home(c, c->tmp, tmp, k->features, err);
+		if (r == 0)
+			r = cowfs_home_publish(c, tmp, k->to, k->durable, err);
 		if (r < 0)
 			cowfs_retire(c, c->tmp, tmp);
 	}
@@ -462,16 +454,15 @@ static int clone_locked(const struct cowfs *c, const char *from, const char *to,
 	return r;
 }
 
-int cowfs_clone(const struct cowfs *c, const char *from, const char *to, bool durable,
-		struct cos_err *err)
+int cowfs_clone(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
 {
-	int r = cowfs_check_guest(to, err);
+	int r = cowfs_check_guest(k->to, err);
 
 	if (r == 0)
 		r = cowfs_need_lock(c, LOCK_SH, err);
 	if (r < 0)
 		return r;
-	r = clone_locked(c, from, to, durable, err);
+	r = clone_locked(c, k, err);
 	cowfs_unlock(c);
-	return r < 0 ? cos_context(err, r, "clone %s", from) : 0;
+	return r < 0 ? cos_context(err, r, "clone %s", k->from) : 0;
 }

@@ -32,7 +32,13 @@ int cowfs_snapshot_restore(const struct cowfs *c, const char *guest, const char 
 int cowfs_snapshot_delete(const struct cowfs *c, const char *guest, const char *name,
 			  struct cos_err *err);
 
-/* Makes the guest TO with the files of FROM, which does not run: about 1 ms without DURABLE. TO is
- * there whole or not at all. */
-int cowfs_clone(const struct cowfs *c, const char *from, const char *to, bool durable,
-		struct cos_err *err);
+struct cowfs_cloning {
+	const char *from, *to; /* guests */
+	bool durable;
+	bool anew;         /* TO gets an empty machine-id and no ssh host keys */
+	unsigned features; /* for that: of cowfs_probe() */
+};
+
+/* Makes the guest TO with the files of FROM, which does not run: about 1 ms if neither DURABLE nor
+ * ANEW. TO is there whole or not at all. */
+int cowfs_clone(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err);

@@ -1,6 +1,7 @@
 /* cow-fs/take.c - a guest that is held, so that nobody starts or unifies it */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -150,4 +151,17 @@ int cowfs_home_make(const struct cowfs *c, const struct cowfs_record *rec, int u
 	if (r == 0)
 		r = io_replace_at(home, "root.json", text, strlen(text), 0600, durable);
 	return r;
+}
+
+int cowfs_home_publish(const struct cowfs *c, const char *name, const char *to, bool durable,
+		       struct cos_err *err)
+{
+	if (renameat2(c->tmp, name, c->guests, to, RENAME_NOREPLACE) < 0)
+		return errno == EEXIST
+			       ? cos_fail(err, COS_E_EXISTS, 0,
+					  "guest %s has a root directory already", to)
+			       : cos_fail(err, COS_E_KERNEL, errno, "make cow/guests/%s", to);
+	return durable && fsync(c->guests) < 0
+		       ? cos_fail(err, COS_E_KERNEL, errno, "fsync cow/guests")
+		       : 0;
 }

@@ -19,3 +19,7 @@ void cowfs_let_go(struct cowfs_taken *t);
  * REC; its name in RET_NAME. Leaf. */
 int cowfs_home_make(const struct cowfs *c, const struct cowfs_record *rec, int up, bool durable,
 		    char ret_name[COWFS_ID_SIZE + 8]);
+/* The home NAME in tmp/ becomes that of the guest TO; what it is worth is on the disk before.
+ * -EEXIST (AlreadyExists). */
+int cowfs_home_publish(const struct cowfs *c, const char *name, const char *to, bool durable,
+		       struct cos_err *err);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cow-fs/inner.h"
+#include "cow-fs/identity.h"
 #include "cow-fs/tree.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
@@ -544,55 +545,13 @@ int tree_remove(struct tree *t, const char *path, struct cos_err *err)
 
 /* ---- the end ---- */
 
-static int scrub_key(const char *name, void *arg)
-{
-	int dir = *(const int *)arg;
-	struct stat st;
-
-	if (strncmp(name, "ssh_host_", 9) != 0 ||
-	    fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-		return 0;
-	return unlinkat(dir, name, 0) < 0 ? -errno : 0;
-}
-
-/* Empty, not missing: then systemd makes a new one at the first start. Other links to it stay. */
-static int scrub_machine_id(int etc)
-{
-	auto_close int fd = -1;
-	struct stat st;
-
-	if (fstatat(etc, "machine-id", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-		return 0;
-	if (unlinkat(etc, "machine-id", 0) < 0)
-		return -errno;
-	fd = openat(etc, "machine-id", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0 || fchown(fd, st.st_uid, st.st_gid) < 0 ||
-	    fchmod(fd, st.st_mode & PERM_BITS) < 0)
-		return -errno;
-	return 0;
-}
-
-static int scrub(struct tree *t, const char *path, int (*fn)(int dir))
-{
-	auto_close int dir = io_open2(t->root, path, O_RDONLY | O_DIRECTORY, 0, BENEATH);
-
-	return dir < 0 ? 0 : fn(dir);
-}
-
-static int scrub_keys(int dir)
-{
-	return io_each_entry(dir, scrub_key, &dir);
-}
-
 int tree_finish(struct tree *t, struct cos_err *err)
 {
-	int r = scrub(t, "etc", scrub_machine_id);
+	const char *at = "";
+	int r = identity_forget(t->root, &at);
 
 	if (r < 0)
-		return tree_fail(err, "etc/machine-id", "empty", -r);
-	r = scrub(t, "etc/ssh", scrub_keys);
-	if (r < 0)
-		return tree_fail(err, "etc/ssh", "remove host keys", -r);
+		return tree_fail(err, at, "forget the identity", -r);
 	for (size_t i = 0; i < t->n_late; i++) {
 		const char *path = t->late[i].path[0] ? t->late[i].path : ".";
 		auto_close int fd = io_open2(t->root, path, O_RDONLY | O_DIRECTORY, 0, BENEATH);

@@ -28,6 +28,13 @@ static int unify(const char *guest)
 	return cowfs_unify(&store, guest, &u, &n, &err);
 }
 
+static int clone_guest(const char *from, const char *to, bool durable)
+{
+	const struct cowfs_cloning k = { .from = from, .to = to, .durable = durable };
+
+	return cowfs_clone(&store, &k, &err);
+}
+
 static void put_text(const char *guest, const char *name, const char *text)
 {
 	int up = upper_of(guest);
@@ -117,15 +124,14 @@ static void clones_go_their_own_way(void)
 {
 	int m;
 
-	ok(cowfs_clone(&store, "a", "b", true, &err) == 0, "cloned: %s", err.why);
-	ok(cowfs_clone(&store, "a", "b", true, &err) == -EEXIST, "once");
+	ok(clone_guest("a", "b", true) == 0, "cloned: %s", err.why);
+	ok(clone_guest("a", "b", true) == -EEXIST, "once");
 	put_text("b", "f", "of b");
 	ok(reads("a", "f", "one") && reads("b", "f", "of b"), "each has its own file");
 	m = mount_guest("b");
 	ok(has_data(m, "big", 1, BIG), "and shares the rest");
 	close(m);
-	ok(cowfs_clone(&store, "b", "c", false, &err) == 0 &&
-		   cowfs_root_remove(&store, "b", &err) == 0,
+	ok(clone_guest("b", "c", false) == 0 && cowfs_root_remove(&store, "b", &err) == 0,
 	   "a clone of the clone, which is removed");
 	sweep_all();
 	ok(reads("c", "f", "of b"), "is not harmed");
@@ -134,9 +140,77 @@ static void clones_go_their_own_way(void)
 	close(m);
 	unlinkat(upper_of("c"), OBJECT_FOLDER, 0);
 	mkdirat(upper_of("c"), OBJECT_FOLDER, 0755);
-	ok(cowfs_clone(&store, "c", "d", false, &err) < 0 && err.code == COS_E_STATE,
+	ok(clone_guest("c", "d", false) < 0 && err.code == COS_E_STATE,
 	   "a guest with a /.c of its own: %s", err.why);
 	unlinkat(upper_of("c"), OBJECT_FOLDER, AT_REMOVEDIR);
+	ok(entries_in(store.tmp) == 0, "nothing is left in tmp");
+}
+
+/* What the guest makes of the places where the identity is, as PUT says, and a clone of it. */
+static int clone_anew(const char *name, void (*put)(int root))
+{
+	struct cowfs_cloning k = { .from = name, .anew = true, .features = features };
+	char to[16];
+
+	snprintf(to, sizeof(to), "%s2", name);
+	k.to = to;
+	make_guest(name, "t", NULL);
+	put(upper_of(name));
+	return cowfs_clone(&store, &k, &err);
+}
+
+static void put_identity(int root)
+{
+	mkdirat(root, "etc", 0755);
+	mkdirat(root, "etc/ssh", 0755);
+	io_replace_at(root, "etc/machine-id", "abc\n", 4, 0444, false);
+	io_replace_at(root, "etc/ssh/ssh_host_rsa_key", "key", 3, 0600, false);
+	io_replace_at(root, "etc/ssh/ssh_host_rsa_key.pub", "pub", 3, 0644, false);
+	io_replace_at(root, "etc/ssh/sshd_config", "conf", 4, 0644, false);
+}
+
+static void put_links(int root)
+{
+	put_identity(root);
+	renameat(root, "etc", root, "elsewhere");
+	symlinkat("/elsewhere", root, "etc");
+}
+
+static void put_link_as_id(int root)
+{
+	put_identity(root);
+	unlinkat(root, "etc/machine-id", 0);
+	symlinkat("/etc/ssh/sshd_config", root, "etc/machine-id");
+	mkdirat(root, "etc/ssh/ssh_host_dir", 0755);
+}
+
+static void clones_have_identities_of_their_own(void)
+{
+	struct stat st;
+	int m, k;
+
+	ok(clone_anew("i", put_identity) == 0, "cloned: %s", err.why);
+	m = mount_guest("i");
+	k = mount_guest("i2");
+	ok(fstatat(k, "etc/machine-id", &st, 0) == 0 && st.st_size == 0 &&
+		   (st.st_mode & 0777) == 0444,
+	   "the machine-id is empty");
+	ok(!has(k, "etc/ssh/ssh_host_rsa_key") && !has(k, "etc/ssh/ssh_host_rsa_key.pub") &&
+		   says(k, "etc/ssh/sshd_config", "conf"),
+	   "keys are removed, and nothing else");
+	ok(says(m, "etc/machine-id", "abc\n") && says(m, "etc/ssh/ssh_host_rsa_key", "key"),
+	   "those of the one it was made of stay");
+	close(m);
+	close(k);
+	ok(clone_anew("j", put_links) == 0, "with a link to another directory: %s", err.why);
+	k = mount_guest("j2");
+	ok(says(k, "elsewhere/machine-id", "abc\n"), "which is not followed");
+	close(k);
+	ok(clone_anew("l", put_link_as_id) == 0, "with a link as the machine-id: %s", err.why);
+	k = mount_guest("l2");
+	ok(says(k, "etc/ssh/sshd_config", "conf") && has(k, "etc/ssh/ssh_host_dir"),
+	   "what it leads to stays, as does a directory");
+	close(k);
 	ok(entries_in(store.tmp) == 0, "nothing is left in tmp");
 }
 
@@ -152,9 +226,10 @@ static void running_guests_are_copied(void)
 	close(m);
 	m = mount_guest("c");
 	unlinkat(m, "f", 0);
-	ok(cowfs_clone(&store, "c", "e", false, &err) == -EBUSY,
-	   "a running guest is no stopped one");
-	ok(cowfs_clone_live(&store, "c", "e", NULL, &err) == 0, "copied: %s", err.why);
+	ok(clone_guest("c", "e", false) == -EBUSY, "a running guest is no stopped one");
+	ok(cowfs_clone_live(&store, &(struct cowfs_cloning){ .from = "c", .to = "e" }, NULL,
+			    &err) == 0,
+	   "copied: %s", err.why);
 	k = mount_guest("e");
 	ok(k >= 0 && has_data(k, "big", 1, BIG) && has_data(k, "own", 5, BIG) && !has(k, "f"),
 	   "files, stubs and what was removed");
@@ -318,7 +393,7 @@ static void a_kill_leaves_a_guest(void)
 		put_text("k", "n", text);
 		pid = fork();
 		if (pid == 0)
-			_exit(cowfs_clone(&store, "k", name, round % 2, &err) < 0);
+			_exit(clone_guest("k", name, round % 2) < 0);
 		usleep(round * 60);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
@@ -344,6 +419,7 @@ int main(void)
 	snapshots_keep_what_was();
 	layers_go_with_their_last_name();
 	clones_go_their_own_way();
+	clones_have_identities_of_their_own();
 	running_guests_are_copied();
 	unneeded_objects_are_collected();
 	damaged_objects_are_found();
