@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <linux/ioprio.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -84,6 +85,7 @@ static void say_counts(const struct options *o, const struct count *rows, size_t
 		puts("}");
 }
 
+/* Who reads the progress has gone: that ends the work as it should be ended. */
 static int say_unify_progress(const struct cowfs_unified *n, void *arg)
 {
 	(void)arg;
@@ -120,6 +122,8 @@ static int do_unify(const struct cowfs *c, const struct options *o, char **arg, 
 
 	if (o->background)
 		stay_behind();
+	if (o->progress)
+		signal(SIGPIPE, SIG_IGN);
 	if (!o->merged != !o->freeze)
 		return cos_fail(err, COS_E_INVALID, 0,
 				"a running guest needs both --merged and --freeze");
@@ -163,6 +167,15 @@ static int say_scrub_progress(uint64_t objects, uint64_t bytes, void *arg)
 	return fflush(stdout) < 0;
 }
 
+static void say_found(const char *object, enum cowfs_finding what, void *arg)
+{
+	const struct options *o = arg;
+
+	if (o->progress || !o->output || strcmp(o->output, "json") != 0)
+		printf("%s%s %s\n", o->progress ? "found " : "", object, cowfs_finding_name[what]);
+	fflush(stdout);
+}
+
 static int do_scrub(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
 {
 	static const struct count counts[] = {
@@ -175,6 +188,8 @@ static int do_scrub(const struct cowfs *c, const struct options *o, char **arg, 
 		.from = from,
 		.dry_run = o->dry_run,
 		.progress = o->progress ? say_scrub_progress : NULL,
+		.found = say_found,
+		.arg = (void *)o,
 	};
 	struct cowfs_scrubbed n = { 0 };
 	int r;

@@ -31,11 +31,17 @@ int cowfs_gc(const struct cowfs *c, const char *domain, const struct cowfs_gc *o
  * runs. *RET_GONE gets how many digests are not in it any more. */
 int cowfs_trim(const struct cowfs *c, const char *guest, uint64_t *ret_gone, struct cos_err *err);
 
+enum cowfs_finding { COWFS_DAMAGED, COWFS_REPAIRED, COWFS_PUT_ASIDE };
+extern const char *const cowfs_finding_name[];
+
 struct cowfs_scrub {
 	int from; /* a directory to look for whole copies in besides layers and guests; -1: none */
 	bool dry_run; /* only look */
 	/* Called for each object; not 0 ends the work with that. NULL. */
 	int (*progress)(uint64_t objects, uint64_t bytes, void *arg);
+	/* Called for each damaged object, by its 64 hexadecimal digits, when it is known what
+	 * becomes of it; COWFS_DAMAGED with dry_run. NULL. */
+	void (*found)(const char *object, enum cowfs_finding what, void *arg);
 	void *arg;
 };
 

@@ -277,7 +277,7 @@ static int open_home(const struct cowfs *c, const char *guest, struct cos_err *e
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
 
-	for (int tries = 0; tries < COWFS_BUSY_MSEC; tries++) {
+	for (unsigned tries = 0; tries <= c->busy_msec; tries++) {
 		auto_close int fd = openat(c->guests, guest, OPEN_DIR);
 		int r;
 
@@ -289,7 +289,8 @@ static int open_home(const struct cowfs *c, const char *guest, struct cos_err *e
 		r = lock_home(c, guest, fd, err);
 		if (r != 0)
 			return r < 0 ? r : take_fd(fd);
-		nanosleep(&pause, NULL);
+		if (tries < c->busy_msec)
+			nanosleep(&pause, NULL);
 	}
 	return cos_advise(err,
 			  cos_fail(err, COS_E_STATE, 0, "the files of %s are worked on", guest),

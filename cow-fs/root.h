@@ -44,8 +44,7 @@ int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *
 
 /* Opens what is needed to mount GUEST's root, hides the pool in it, and takes away what an
  * interrupted unification left. -ENOENT (NoSuchGuest); BadImage when a recorded rootfs is not there
- * any more; -EBUSY (WrongState) when its files are worked on, after a wait of COWFS_BUSY_MSEC. */
-#define COWFS_BUSY_MSEC 200
+ * any more; -EBUSY (WrongState) when its files are worked on, after a wait of c->busy_msec. */
 int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root *ret,
 		    struct cos_err *err);
 void cowfs_root_close(struct cowfs_root *r);

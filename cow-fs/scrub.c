@@ -24,6 +24,22 @@ struct scrub {
 	int dir;
 };
 
+const char *const cowfs_finding_name[] = {
+	[COWFS_DAMAGED] = "damaged",
+	[COWFS_REPAIRED] = "repaired",
+	[COWFS_PUT_ASIDE] = "put-aside",
+};
+
+static void tell(const struct scrub *s, const struct digest *d, enum cowfs_finding what)
+{
+	char ref[OBJECT_REF_SIZE];
+
+	if (!s->o->found)
+		return;
+	object_ref(d, ref);
+	s->o->found(strchr(ref, '/') + 1, what, s->o->arg);
+}
+
 /* 1: it holds what its name says. */
 static int is_whole(struct scrub *s, const struct digest *d, uint64_t *ret_size)
 {
@@ -55,6 +71,8 @@ static int look(const struct digest *d, const struct stat *st, void *arg)
 	s->n.bytes += size;
 	if (r == 0) {
 		s->n.bad++;
+		if (s->o->dry_run)
+			tell(s, d, COWFS_DAMAGED);
 		r = digest_set_add(&s->bad, d);
 		if (r < 0)
 			return r;
@@ -73,6 +91,7 @@ static int mend_from(struct scrub *s, int fd, const struct digest *d)
 	if (r < 0)
 		return r == -EAGAIN ? 0 : r;
 	s->n.repaired++;
+	tell(s, d, COWFS_REPAIRED);
 	return digest_set_add(&s->mended, d) < 0 ? -ENOMEM : 0;
 }
 
@@ -141,7 +160,10 @@ static int mend(struct scrub *s)
 		if (!s->bad.used[i] || digest_set_has(&s->mended, &s->bad.slot[i]))
 			continue;
 		r = pool_quarantine(s->pool, &s->bad.slot[i]);
-		s->n.quarantined += r == 0;
+		if (r < 0)
+			break;
+		s->n.quarantined++;
+		tell(s, &s->bad.slot[i], COWFS_PUT_ASIDE);
 	}
 	return r == 0 ? pool_sync(s->pool) : r;
 }

@@ -5,7 +5,7 @@
  * the layers then, snapshots/<guest>/<name>.json; a tree of them is layers with a common beginning
  * at the bottom. Layers that neither a guest nor a snapshot nor a template names are swept.
  *
- * All wait at most COWFS_BUSY_MSEC for who works on the guest. Errors: NoSuchGuest, InUse when it
+ * All wait at most busy_msec for who works on the guest. Errors: NoSuchGuest, InUse when it
  * runs or is being unified, Unsupported for one on a rootfs or with its files on a file system of
  * their own, WrongState when the guest uses the name /.c, which its layers must not have. */
 #pragma once

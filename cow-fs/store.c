@@ -167,7 +167,7 @@ int cowfs_format_pool(const struct cowfs *c)
 
 int cowfs_open(int state_dir, struct cowfs *ret, struct cos_err *err)
 {
-	struct cowfs c = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1 };
+	struct cowfs c = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, COWFS_BUSY_MSEC };
 	int r = open_folders(&c, state_dir, err);
 
 	if (r < 0)

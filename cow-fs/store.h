@@ -22,6 +22,7 @@
 
 #include "lib/base/err.h"
 
+#define COWFS_BUSY_MSEC   200
 #define COWFS_LAYERS_MAX  32
 #define COWFS_ID_SIZE     33  /* with NUL */
 #define COWFS_NAME_SIZE   128 /* NAME:TAG with NUL */
@@ -31,6 +32,9 @@ struct cowfs {
 	int dir; /* <state>/cow */
 	int layers, templates, guests, trash, tmp, log, snapshots, lock;
 	int pool; /* the default domain's, a layer of guests' roots; see pool.h */
+	/* For so long is waited for who works on a guest's files: COWFS_BUSY_MSEC; the user's to
+	 * change. */
+	unsigned busy_msec;
 };
 
 struct cowfs_layers {

@@ -31,9 +31,9 @@ static int lock_home(const struct cowfs *c, const char *guest, struct cowfs_take
 	struct stat st, at;
 	int r = -EWOULDBLOCK;
 
-	for (int tries = 0; r == -EWOULDBLOCK && tries < COWFS_BUSY_MSEC; tries++) {
+	for (unsigned tries = 0; r == -EWOULDBLOCK && tries <= c->busy_msec; tries++) {
 		r = io_lock(t->home);
-		if (r == -EWOULDBLOCK)
+		if (r == -EWOULDBLOCK && tries < c->busy_msec)
 			nanosleep(&pause, NULL);
 	}
 	if (r == -EWOULDBLOCK)

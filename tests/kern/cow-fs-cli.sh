@@ -95,6 +95,12 @@ if exits 0 selftest; then
 	is 'delete it' exits 0 snapshot delete g1 s
 	is 'scrub' exits 0 scrub
 	is 'one object is whole' grep -q '^objects  *1$' "$dir/out"
+	object=$(find "$dir/state/cow/pool" -type f | head -n 1)
+	printf X | dd of="$object" bs=1 seek=100 conv=notrunc 2>/dev/null
+	is 'damage is found' exits 1 scrub --dry-run
+	is 'and told' grep -qE '^[0-9a-f]{64} damaged$' "$dir/out"
+	is 'and repaired' exits 0 scrub --progress --from "$dir"
+	is 'for the daemon too' grep -qE '^found [0-9a-f]{64} repaired$' "$dir/out"
 	is 'remove' exits 0 root remove g1
 	is 'remove the clone' exits 0 root remove g4
 	is 'remove the other' exits 0 root remove g2
