@@ -60,6 +60,8 @@ static int change(struct call *c, json_t *params, snapshot_fn *fn, bool down, st
 
 	if (r == 0 && down)
 		r = need_down(*ret, err);
+	if (r == 0 && down)
+		r = jobs_check(c->d, (*ret)->name, err);
 	return r < 0 ? r : fn(&c->d->cow, (*ret)->name, p->tag, err);
 }
 

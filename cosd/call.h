@@ -86,10 +86,44 @@ void api_serve(struct conn *conn, json_t *req);
 int api_may(const struct call *c, const struct guest *g, struct cos_err *err);
 
 /* --- jobs.c: cow-fs as a child, its output turned into answers --- */
-/* INPUT becomes the child's descriptor 3; -1: none. Borrowed. */
+/* How one ended; all borrowed, but the call is to be answered. */
+struct job_end {
+	struct daemon *d;
+	struct call *call;
+	json_t *result;      /* the object that cow-fs printed; NULL: none, also when it failed */
+	json_t *warnings;    /* array of texts */
+	json_t *found;       /* array of {"object", "what"}, scrub's */
+	struct cos_err *err; /* NULL: it succeeded */
+	bool killed;
+	void *arg;
+};
+
+struct job_order {
+	const char *const *args; /* of cow-fs; NULL ends */
+	int input;               /* becomes its descriptor 3; -1: none; borrowed */
+	struct guest *guest;     /* whose files it works on; NULL: nobody's */
+	const char *how;         /* what is done to GUEST: "cloned" */
+	bool yields;             /* ended when GUEST is to start or to be deleted */
+	const char *makes;       /* the name of a guest that will be; NULL */
+	/* Instead of an answer with files, bytes and warnings; NULL. */
+	void (*done)(const struct job_end *e);
+	void *arg;
+};
+
+/* Whatever the job is, it ends when C's client goes, and when the worker ends. */
+int job_run(struct call *c, const struct job_order *o, struct cos_err *err);
+/* One with nothing but arguments and input. */
 int job_start(struct call *c, const char *const *args, int input, struct cos_err *err);
 /* The same with the child in G's groups and a pidfd of G's first process as its descriptor 4: it
  * ends with G and with C's client. */
 int job_start_in(struct call *c, struct guest *g, const char *const *args, int input,
 		 struct cos_err *err);
 void jobs_sweep(struct daemon *d);
+/* InUse when a job works on the files of guest NAME. */
+int jobs_check(struct daemon *d, const char *name, struct cos_err *err);
+/* Whether one does; it is ended if it yields. guest_yielded() is called when it has ended. */
+bool jobs_hold(struct daemon *d, const char *name);
+/* Whether one makes the guest NAME. */
+bool jobs_make(struct daemon *d, const char *name);
+/* Waits until those of the last worker are gone. For the start of the worker. */
+void jobs_await_old(struct daemon *d);

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
+#include "cosd/call.h"
 #include "cosd/guest.h"
 #include "cosd/health.h"
 #include "cosd/hook.h"
@@ -64,6 +65,29 @@ int guest_open_groups(const struct guest *g, struct cg_guest *ret, struct cos_er
 
 /* --- freezing --- */
 
+bool guest_freezer(const struct guest *g, char *buf, size_t size)
+{
+	const struct cg_topo *t = &g->d->host.topo;
+	int h = t->where[CTL_FREEZER];
+
+	return h >= 0 && str_fmt(buf, size, "%s/%d", t->h[h].path, g->slot);
+}
+
+int guest_free_for_job(struct guest *g, struct cos_err *err)
+{
+	int r = jobs_check(g->d, g->name, err);
+
+	if (r < 0)
+		return r;
+	if (guest_is_refused(g))
+		return cos_fail(err, COS_E_STATE, 0, "%s: %s", g->name, g->reason);
+	if (guest_is_down(g) || g->state == GS_RUNNING)
+		return 0;
+	return cos_advise(
+		err, cos_fail(err, COS_E_STATE, 0, "%s is %s", g->name, guest_state_name[g->state]),
+		g->state == GS_FROZEN ? "'cosctl thaw %s' first" : "wait, and try again", g->name);
+}
+
 static int freeze(struct guest *g, bool on, struct cos_err *err)
 {
 	struct cg_guest cg;
@@ -93,8 +117,10 @@ bool guest_is_frozen(const struct guest *g)
 
 int act_freeze(struct guest *g, struct cos_err *err)
 {
-	int r;
+	int r = jobs_check(g->d, g->name, err); /* which freezes and thaws it */
 
+	if (r < 0)
+		return r;
 	health_pause(g);
 	r = freeze(g, true, err);
 	if (r < 0)

@@ -85,6 +85,7 @@ static void launch_gone(struct guest *g)
 static void give_up(struct guest *g)
 {
 	requires_forget(g);
+	g->yielding = false;
 	for (int i = 0; i < 3; i++)
 		close_p(&g->stdio[i]);
 	close_p(&g->view);
@@ -301,11 +302,18 @@ static int acquire(struct guest *g, struct cos_err *err)
 	return 0;
 }
 
+/* Who works on the guest's files is to end first. */
+static bool yield(struct guest *g)
+{
+	g->yielding = jobs_hold(g->d, g->name);
+	return g->yielding;
+}
+
 int act_start(struct guest *g, struct cos_err *err)
 {
 	int r = find_rules(g, err) ? requires_admit(g, err) : -EINVAL;
 
-	if (r == 0 && !requires_wait(g))
+	if (r == 0 && !requires_wait(g) && !yield(g))
 		r = acquire(g, err);
 	if (r < 0)
 		return r;
@@ -410,7 +418,7 @@ int guest_start(struct guest *g, const int *stdio, struct cos_err *err)
 	}
 	if (r < 0)
 		close_p(&g->view);
-	else if (!g->awaits)
+	else if (!g->awaits && !g->yielding)
 		prepare(g);
 	return r;
 }
@@ -419,12 +427,22 @@ void guest_required(struct guest *g, struct cos_err *err)
 {
 	struct cos_err own;
 
+	if (!err && yield(g))
+		return;
 	if (!err && acquire(g, &own) < 0)
 		err = &own;
 	if (err)
 		fail(g, GE_FAIL, err);
 	else
 		prepare(g);
+}
+
+void guest_yielded(struct daemon *d, const char *name)
+{
+	struct guest *g = guest_find(d, name);
+
+	if (g && g->yielding)
+		guest_required(g, NULL);
 }
 
 /* --- how it came out --- */

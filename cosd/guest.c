@@ -124,7 +124,7 @@ static int check_new(struct daemon *d, const struct spec *spec, struct cos_err *
 {
 	struct list *p;
 
-	if (guest_find(d, spec->name))
+	if (guest_find(d, spec->name) || jobs_make(d, spec->name))
 		return cos_fail(err, COS_E_EXISTS, 0, "there is a guest named %s already",
 				spec->name);
 	list_for_each(p, &d->guests) {
@@ -151,51 +151,75 @@ static int parse_new(struct daemon *d, json_t *own, struct spec *ret, struct cos
 	return r < 0 ? r : spec_parse(doc, ret, err);
 }
 
-int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
+int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err)
 {
-	struct cowfs_source from;
 	struct spec spec;
-	struct guest *g;
 	int r = parse_new(d, own, &spec, err);
 
 	if (r < 0)
 		return r;
 	r = check_new(d, &spec, err);
+	if (r == 0 && !rules_get(d, &spec, err)) /* a bad profile is told now, not at the start */
+		r = -EINVAL;
 	if (r < 0) {
 		spec_done(&spec);
 		return r;
 	}
+	*ret = spec;
+	if (spec.hostname == spec.name)
+		ret->hostname = ret->name;
+	return 0;
+}
+
+int guest_define(struct daemon *d, json_t *own, struct spec *spec, struct guest **ret,
+		 struct cos_err *err)
+{
+	struct cos_err ignored;
+	char name[NAME_SIZE];
+	struct guest *g;
+	int r;
+
+	str_fmt(name, sizeof(name), "%s", spec->name);
+	json_incref(own);
+	g = guest_new(d, own, spec, err);
+	if (!g) {
+		json_decref(own);
+		spec_done(spec);
+	}
+	r = g ? store_put_spec(g, err) : -ENOMEM;
+	if (r < 0) {
+		cowfs_root_remove(&d->cow, name, &ignored);
+		if (g)
+			guest_free(g);
+		return r;
+	}
+	drop_logs(d, g->name); /* written behind the back of the last one's delete */
+	*ret = g;
+	return 0;
+}
+
+int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
+{
+	struct cowfs_source from;
+	struct spec spec;
+	int r = guest_plan(d, own, &spec, err);
+
+	if (r < 0)
+		return r;
 	from = (struct cowfs_source){ .template = spec.template, .rootfs = spec.rootfs };
-	r = rules_get(d, &spec, err) ? 0
-				     : -EINVAL; /* a bad profile is told now, not at the start */
 	POINT_BEFORE("create", "root");
-	if (r == 0)
-		r = cowfs_root_make(&d->cow, spec.name, &from, !spec.ephemeral, err);
+	r = cowfs_root_make(&d->cow, spec.name, &from, !spec.ephemeral, err);
 	POINT_AFTER("create", "root");
 	if (r < 0) {
 		spec_done(&spec);
 		return r;
 	}
-	g = guest_new(d, json_incref(own), &spec, err);
 	POINT_BEFORE("create", "spec");
-	r = g ? store_put_spec(g, err) : -ENOMEM;
+	r = guest_define(d, own, &spec, ret, err);
 	POINT_AFTER("create", "spec");
-	if (r < 0) {
-		struct cos_err ignored;
-
-		cowfs_root_remove(&d->cow, g ? g->name : spec.name, &ignored);
-		if (g) {
-			guest_free(g);
-		} else {
-			spec_done(&spec);
-			json_decref(own);
-		}
-		return r;
-	}
-	drop_logs(d, g->name); /* written behind the back of the last one's delete */
-	event_say(d, g->name, "create", NULL);
-	*ret = g;
-	return 0;
+	if (r == 0)
+		event_say(d, (*ret)->name, "create", NULL);
+	return r;
 }
 
 int guest_delete(struct guest *g, struct cos_err *err)
@@ -208,6 +232,7 @@ int guest_delete(struct guest *g, struct cos_err *err)
 				  cos_fail(err, COS_E_STATE, 0, "%s is %s", g->name,
 					   guest_state_name[g->state]),
 				  "stop it first, or use delete --force");
+	jobs_hold(d, g->name); /* what is to be deleted need not be unified */
 	/* The specification goes first: what a crash leaves is a root that no guest claims. */
 	POINT_BEFORE("delete", "spec");
 	store_drop_spec(g);

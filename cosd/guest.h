@@ -48,6 +48,7 @@ struct guest {
 	char reason[400];  /* why it is failed */
 	int stdio[3];      /* the guest's ends of a client's pipes until it is launched; -1 */
 	struct list waits; /* in daemon.waiting, requires.c */
+	bool yielding;     /* its start waits for a job to end: jobs.c */
 	json_t *awaits;    /* names of guests that are to be up first; NULL: it does not wait */
 	uint32_t begun;    /* a bit for each of them that was on its way */
 	bool look;         /* one of them has changed */
@@ -94,6 +95,11 @@ void guest_free(struct guest *g);
 /* Creates from an own document: checks, makes the root, writes the specification. All or nothing.
  */
 int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err);
+/* The two halves of that, around making the root: OWN, which gets a "uuid", is a guest that may be;
+ * and it is one. SPEC is emptied, on failure with the root, which is removed. */
+int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err);
+int guest_define(struct daemon *d, json_t *own, struct spec *spec, struct guest **ret,
+		 struct cos_err *err);
 /* Deletes a guest that does not run. */
 int guest_delete(struct guest *g, struct cos_err *err);
 /* "exit 3", "signal 9", "unknown"; BUF takes 32 bytes. Returns BUF. */
@@ -158,6 +164,10 @@ void guest_restore_end(struct guest *g, const char *reason, bool hook);
 int guest_open_groups(const struct guest *g, struct cg_guest *ret, struct cos_err *err);
 /* Sets the size of the terminal CONSOLE; nothing if it is -1 or a number is 0. */
 void guest_size_console(int console, uint64_t rows, uint64_t cols);
+/* Its directory in the hierarchy that can freeze it, into BUF; false when there is none. */
+bool guest_freezer(const struct guest *g, char *buf, size_t size);
+/* Refuses what needs a guest at rest or running, whose files nobody else works on. */
+int guest_free_for_job(struct guest *g, struct cos_err *err);
 /* Whether its groups say so. */
 bool guest_is_frozen(const struct guest *g);
 /* Starts from DEFINED or FAILED; calls in g->waiters are answered when it runs or fails. STDIO: the
@@ -165,6 +175,8 @@ bool guest_is_frozen(const struct guest *g);
 int guest_start(struct guest *g, const int *stdio, struct cos_err *err);
 /* What G requires is up, or ERR says why it is not: its start goes on, or fails. */
 void guest_required(struct guest *g, struct cos_err *err);
+/* The job that the start of the guest NAME may wait for has ended. */
+void guest_yielded(struct daemon *d, const char *name);
 /* Asks a running guest to end, with TIMEOUT_SEC until the kill; 0: kills at once. A start is given
  * up. When it returns G may be down already; calls that wait for that are in g->waiters before. */
 int guest_stop(struct guest *g, uint64_t timeout_sec, struct cos_err *err);

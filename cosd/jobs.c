@@ -6,20 +6,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cosd/api.h"
 #include "cosd/guest.h"
+#include "cosd/job-child.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/log.h"
@@ -28,24 +26,28 @@
 #include "lib/kern/proc.h"
 
 #define SWEEP_INLINE 64 /* entries that are removed at once; more are a child's work */
-#define ARGS_MAX     16
-#define JOB_INPUT    3
-#define JOB_GUEST    4
+#define ARGS_MAX     24
 #define GRACE_USEC   USEC_PER_SEC
+#define FOUND_MAX    1000
 
 struct job {
 	struct list link;
 	struct daemon *d;
 	struct call *call; /* NULL: nobody waits */
 	struct loop_source out, errors, process;
-	struct loop_source guest; /* pidfd of the one that it works in; -1 */
-	char guest_name[NAME_SIZE];
+	struct loop_source guest; /* pidfd of the one that it ends with; -1 */
+	bool inside;              /* it works in that one's groups */
+	char guest_name[NAME_SIZE], makes[NAME_SIZE];
+	const char *how; /* GUEST is ... meanwhile */
+	bool yields, yielded;
+	void (*done)(const struct job_end *e);
+	void *arg;
 	struct loop_timer free_timer, kill_timer;
 	int pidfd;
-	char line[512], error[2048];
+	char line[2048], error[2048];
 	size_t n_line, n_error;
 	uint64_t files, bytes;
-	json_t *warnings;
+	json_t *warnings, *found, *result;
 	bool again; /* a sweep: there is more since it began */
 };
 
@@ -54,6 +56,8 @@ static void job_free_fire(struct loop_timer *t)
 	struct job *j = container_of(t, struct job, free_timer);
 
 	json_decref(j->warnings);
+	json_decref(j->found);
+	json_decref(j->result);
 	free(j);
 }
 
@@ -74,6 +78,7 @@ static void job_end(struct job *j)
 static void take_line(struct job *j, const char *line)
 {
 	static const char warning[] = "warning ";
+	char object[65], what[16];
 
 	if (sscanf(line, "progress %" SCNu64 " %" SCNu64, &j->files, &j->bytes) == 2) {
 		if (j->call && j->call->more)
@@ -84,6 +89,12 @@ static void take_line(struct job *j, const char *line)
 	} else if (strncmp(line, warning, strlen(warning)) == 0 &&
 		   json_array_size(j->warnings) < 32) {
 		json_array_append_new(j->warnings, json_string(line + strlen(warning)));
+	} else if (sscanf(line, "found %64s %15s", object, what) == 2 &&
+		   json_array_size(j->found) < FOUND_MAX) {
+		json_array_append_new(j->found,
+				      json_pack("{s:s, s:s}", "object", object, "what", what));
+	} else if (line[0] == '{' && !j->result) {
+		j->result = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
 	}
 }
 
@@ -150,13 +161,21 @@ static bool guest_is_gone(const struct job *j)
 	return !g || g->state == GS_STOPPING || poll(&p, 1, 0) != 0;
 }
 
-/* What works in a guest is killed with it, or by its limits. */
-static int killed_inside(const struct job *j, struct cos_err *err)
+/* What works in a guest or on its files is killed with it, or by its limits. */
+static int say_killed(const struct job *j, struct cos_err *err)
 {
 	int r;
 
-	if (guest_is_gone(j))
+	if (j->yielded)
+		return cos_advise(err,
+				  cos_fail(err, COS_E_STATE, 0,
+					   "%s was started or deleted meanwhile", j->guest_name),
+				  "what is done stays done: try again");
+	if (j->guest.fd >= 0 && guest_is_gone(j))
 		return cos_fail(err, COS_E_NOT_RUNNING, 0, "%s ended meanwhile", j->guest_name);
+	if (!j->inside)
+		return cos_advise(err, cos_fail(err, COS_E_KERNEL, 0, "cow-fs was killed"),
+				  "nothing is left half done: try again");
 	r = cos_fail(err, COS_E_KERNEL, 0, "the process that works in %s was killed",
 		     j->guest_name);
 	return cos_advise(err, r, "'cosctl stats %s' tells whether memory.max was reached",
@@ -174,8 +193,8 @@ static void job_error(struct job *j, int status, struct cos_err *err)
 	if (start)
 		e = json_loads(start, JSON_DISABLE_EOF_CHECK, NULL);
 	name = json_string_value(json_object_get(e, "error"));
-	if (!name && j->guest.fd >= 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
-		killed_inside(j, err);
+	if (!name && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+		say_killed(j, err);
 		return;
 	}
 	if (!name) {
@@ -189,10 +208,40 @@ static void job_error(struct job *j, int status, struct cos_err *err)
 	copy(err->todo, sizeof(err->todo), e, "todo");
 }
 
+static void answer(struct job *j, int status)
+{
+	struct cos_err err;
+	const struct job_end e = {
+		.d = j->d,
+		.call = j->call,
+		.result = j->result,
+		.warnings = j->warnings,
+		.found = j->found,
+		.err = status ? &err : NULL,
+		.killed = WIFSIGNALED(status),
+		.arg = j->arg,
+	};
+
+	if (status != 0)
+		job_error(j, status, &err);
+	if (j->done)
+		j->done(&e);
+	else if (j->call && status == 0)
+		call_reply(j->call,
+			   json_pack("{s:I, s:I, s:O}", "files", (json_int_t)j->files, "bytes",
+				     (json_int_t)j->bytes, "warnings", j->warnings),
+			   NULL, 0);
+	else if (j->call)
+		call_fail(j->call, &err);
+	else if (status != 0)
+		log_say(LOG_ERROR, "cow-fs: %s", err.why);
+	j->call = NULL;
+}
+
 static void process_ready(struct loop_source *s, uint32_t events)
 {
 	struct job *j = container_of(s, struct job, process);
-	struct cos_err err;
+	struct daemon *d = j->d;
 	int status;
 
 	(void)events;
@@ -201,20 +250,10 @@ static void process_ready(struct loop_source *s, uint32_t events)
 	proc_reap(s->fd);
 	drain_out(j);
 	drain_errors(j);
-	if (j->call && status == 0) {
-		call_reply(j->call,
-			   json_pack("{s:I, s:I, s:O}", "files", (json_int_t)j->files, "bytes",
-				     (json_int_t)j->bytes, "warnings", j->warnings),
-			   NULL, 0);
-	} else if (status != 0) {
-		job_error(j, status, &err);
-		if (j->call)
-			call_fail(j->call, &err);
-		else
-			log_say(LOG_ERROR, "cow-fs: %s", err.why);
-	}
-	j->call = NULL;
+	answer(j, status);
 	job_end(j);
+	if (j->how)
+		guest_yielded(d, j->guest_name);
 	if (j->again || WIFSIGNALED(status)) /* it could not clear away what it had made */
 		jobs_sweep(j->d);
 }
@@ -224,12 +263,14 @@ static void kill_fire(struct loop_timer *t)
 	proc_signal(container_of(t, struct job, kill_timer)->pidfd, SIGKILL);
 }
 
-/* Nobody waits for the result. What works in a guest has seen its stream end with the client: it
- * may take away what it has made in part. */
+/* Nobody waits for the result. What works in a guest has seen its stream end with the client, what
+ * tells how it gets on sees that nobody reads: they may take away what they have made in part. */
 static void client_gone(struct call *c)
 {
 	struct job *j = c->data;
 
+	loop_del(&j->out);
+	close_p(&j->out.fd);
 	loop_timer_set(&j->d->loop, &j->kill_timer, GRACE_USEC);
 }
 
@@ -238,100 +279,6 @@ static void guest_ended_meanwhile(struct loop_source *s, uint32_t events)
 	(void)events;
 	proc_signal(container_of(s, struct job, guest)->pidfd, SIGKILL);
 	loop_del(s);
-}
-
-/* The program lies beside cosd, or beside cosd's folder in a build tree. */
-static int open_program(const char *exe)
-{
-	static const char *const places[] = { "cow-fs", "../cow-fs/cow-fs" };
-	const char *slash = strrchr(exe, '/');
-	int fd = -1;
-
-	for (size_t i = 0; slash && i < ARRAY_SIZE(places) && fd < 0; i++) {
-		char path[PATH_MAX];
-
-		str_fmt(path, sizeof(path), "%.*s/%s", (int)(slash - exe), exe, places[i]);
-		fd = open(path, O_PATH | O_CLOEXEC);
-	}
-	return fd < 0 ? -errno : fd;
-}
-
-/* What becomes of the child; all borrowed. */
-struct child {
-	int program, input, out, errors;
-	int guest; /* pidfd of the one in whose groups it is to be; -1: the daemon's */
-	const char *guest_name;
-	const struct cg_guest *cg;
-};
-
-/* As the child itself would tell it. */
-static void tell_error(int fd, const struct cos_err *err)
-{
-	auto_json json_t *j =
-		json_pack("{s:s, s:s, s:s, s:s}", "error", cos_err_defs[err->code].name, "what",
-			  err->what, "why", err->why, "todo", cos_err_todo(err));
-
-	json_dumpfd(j, fd, JSON_COMPACT | JSON_ENSURE_ASCII);
-}
-
-static void enter_groups(const struct child *c, const struct cg_topo *topo)
-{
-	int tasks[CG_HIER_MAX + 1];
-	struct cos_err err;
-	int r = cg_open_tasks(topo, c->cg, tasks, &err);
-
-	if (r == 0) {
-		r = cg_enter_self(tasks);
-		if (r < 0)
-			cos_fail(&err, COS_E_KERNEL, -r, "enter the control groups");
-	}
-	if (r == 0)
-		return;
-	tell_error(c->errors, &err);
-	_exit(1);
-}
-
-static void run_child(const struct child *c, const struct cg_topo *topo, char *const *argv)
-{
-	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL };
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), keep, input, guest;
-
-	proc_reset_signals();
-	fcntl(c->out, F_SETFL, 0);
-	fcntl(c->errors, F_SETFL, 0);
-	if (c->cg)
-		enter_groups(c, topo);
-	input = c->input < 0 ? -1 : fcntl(c->input, F_DUPFD_CLOEXEC, 100);
-	guest = c->guest < 0 ? -1 : fcntl(c->guest, F_DUPFD_CLOEXEC, 100);
-	keep = fcntl(c->program, F_DUPFD_CLOEXEC, 100);
-	if (dup2(null, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->errors, 2) < 0 ||
-	    (input >= 0 && dup2(input, JOB_INPUT) < 0) ||
-	    (guest >= 0 && dup2(guest, JOB_GUEST) < 0))
-		_exit(125);
-	proc_close_but((int[]){ keep, input >= 0 ? JOB_INPUT : -1, guest >= 0 ? JOB_GUEST : -1 },
-		       3);
-	syscall(SYS_execveat, keep, "", argv, env, 0x1000 /* AT_EMPTY_PATH */);
-	_exit(127);
-}
-
-/* As fork(), with the child in the guest's groups. */
-static pid_t fork_child(const struct child *c, const struct cg_topo *topo, struct cos_err *err)
-{
-	auto_close int group = c->cg ? cg_exec_dir(topo, c->cg, err) : -1;
-	struct clone_args ca = {
-		.flags = group >= 0 ? CLONE_INTO_CGROUP : 0,
-		.exit_signal = SIGCHLD,
-		.cgroup = group >= 0 ? (uint64_t)group : 0,
-	};
-	pid_t pid;
-
-	if (c->cg && group < 0 && topo->v2 >= 0)
-		return group;
-	pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
-	if (pid < 0 && errno == EAGAIN && c->cg)
-		return cos_advise(err, cos_fail(err, COS_E_ADMISSION, EAGAIN, "clone3"),
-				  "the guest may have reached its pids.max: 'cosctl stats' tells");
-	return pid < 0 ? cos_fail(err, COS_E_KERNEL, errno, "clone3") : pid;
 }
 
 static int watch(struct job *j, struct loop_source *s, int fd,
@@ -356,9 +303,9 @@ static int watch_all(struct job *j, pid_t pid)
 	return r;
 }
 
-static int spawn(struct job *j, struct child *c, char *const *argv, struct cos_err *err)
+static int spawn(struct job *j, struct job_child *c, char *const *argv, struct cos_err *err)
 {
-	auto_close int program = open_program(j->d->args->exe);
+	auto_close int program = job_program(j->d->args->exe);
 	int out[2], errors[2], r;
 	pid_t pid;
 
@@ -375,9 +322,7 @@ static int spawn(struct job *j, struct child *c, char *const *argv, struct cos_e
 	c->program = program;
 	c->out = out[1];
 	c->errors = errors[1];
-	pid = fork_child(c, &j->d->host.topo, err);
-	if (pid == 0)
-		run_child(c, &j->d->host.topo, argv);
+	pid = job_fork(c, &j->d->host.topo, argv, err);
 	close(out[1]);
 	close(errors[1]);
 	j->out.fd = out[0];
@@ -395,27 +340,42 @@ static int spawn(struct job *j, struct child *c, char *const *argv, struct cos_e
 	return 0;
 }
 
-static int start(struct daemon *d, struct call *call, const char *const *args, struct child *c,
-		 struct cos_err *err)
+static int start(struct daemon *d, struct call *call, const struct job_order *o,
+		 struct job_child *c, struct cos_err *err)
 {
 	char *argv[ARGS_MAX] = { "cow-fs", "--state-dir", (char *)d->args->state_dir,
 				 "--json-errors", "--progress" };
 	struct job *j = calloc(1, sizeof(*j));
+	int pidfd = o->guest ? o->guest->pidfd : -1, r = 0;
 	size_t n = 5;
-	int r = 0;
 
 	if (!j)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "cow-fs");
-	while (*args && n + 1 < ARGS_MAX)
-		argv[n++] = (char *)*args++;
-	j->d = d;
-	j->call = call;
-	j->warnings = json_array();
-	j->out.fd = j->errors.fd = j->process.fd = -1;
-	j->kill_timer.fire = kill_fire;
-	j->guest.fd = c->guest < 0 ? -1 : fcntl(c->guest, F_DUPFD_CLOEXEC, 0);
+	for (const char *const *a = o->args; *a && n + 1 < ARGS_MAX; a++)
+		argv[n++] = (char *)*a;
+	*j = (struct job){
+		.d = d,
+		.call = call,
+		.warnings = json_array(),
+		.found = json_array(),
+		.out.fd = -1,
+		.errors.fd = -1,
+		.process.fd = -1,
+		.kill_timer.fire = kill_fire,
+		.guest.fd = pidfd < 0 ? -1 : fcntl(pidfd, F_DUPFD_CLOEXEC, 0),
+		.inside = c->cg,
+		.how = o->how,
+		.yields = o->yields,
+		.done = o->done,
+		.arg = o->arg,
+	};
+	str_fmt(j->guest_name, sizeof(j->guest_name), "%s", o->guest ? o->guest->name : "");
+	str_fmt(j->makes, sizeof(j->makes), "%s", o->makes ?: "");
+	c->input = o->input;
+	c->worker = getpid();
+	c->runtime = d->runtime;
 	list_add_tail(&d->jobs, &j->link);
-	if (j->guest.fd < 0 && c->guest >= 0)
+	if (j->guest.fd < 0 && pidfd >= 0)
 		r = cos_fail(err, COS_E_KERNEL, errno, "duplicate a descriptor");
 	if (r == 0)
 		r = spawn(j, c, argv, err);
@@ -423,8 +383,6 @@ static int start(struct daemon *d, struct call *call, const char *const *args, s
 		job_end(j);
 		return r;
 	}
-	if (c->guest >= 0)
-		str_fmt(j->guest_name, sizeof(j->guest_name), "%s", c->guest_name);
 	if (call && !call->oneway) {
 		call->data = j;
 		call->client_gone = client_gone;
@@ -432,36 +390,86 @@ static int start(struct daemon *d, struct call *call, const char *const *args, s
 	return 0;
 }
 
+int job_run(struct call *c, const struct job_order *o, struct cos_err *err)
+{
+	struct job_child child = { .guest = -1 };
+
+	return start(c->d, c, o, &child, err);
+}
+
 int job_start(struct call *c, const char *const *args, int input, struct cos_err *err)
 {
-	struct child child = { .input = input, .guest = -1 };
+	const struct job_order o = { .args = args, .input = input };
 
-	return start(c->d, c, args, &child, err);
+	return job_run(c, &o, err);
 }
 
 int job_start_in(struct call *c, struct guest *g, const char *const *args, int input,
 		 struct cos_err *err)
 {
+	const struct job_order o = { .args = args, .input = input, .guest = g };
 	struct cg_guest cg = CG_GUEST_NONE;
-	struct child child = {
-		.input = input,
-		.guest = g->pidfd,
-		.guest_name = g->name,
-		.cg = &cg,
-	};
+	struct job_child child = { .guest = g->pidfd, .cg = &cg };
 	int r = guest_open_groups(g, &cg, err);
 
 	if (r < 0)
 		return r;
-	r = start(c->d, c, args, &child, err);
+	r = start(c->d, c, &o, &child, err);
 	cg_close(&cg);
 	return r;
+}
+
+/* The one that works on the files of guest NAME. */
+static struct job *find_job(struct daemon *d, const char *name)
+{
+	struct list *p;
+
+	list_for_each(p, &d->jobs) {
+		struct job *j = list_entry(p, struct job, link);
+
+		if (j->how && strcmp(j->guest_name, name) == 0)
+			return j;
+	}
+	return NULL;
+}
+
+int jobs_check(struct daemon *d, const char *name, struct cos_err *err)
+{
+	const struct job *j = find_job(d, name);
+
+	if (!j)
+		return 0;
+	return cos_advise(err, cos_fail(err, COS_E_IN_USE, 0, "%s is being %s", name, j->how),
+			  "try again when that is done");
+}
+
+bool jobs_hold(struct daemon *d, const char *name)
+{
+	struct job *j = find_job(d, name);
+
+	if (j && j->yields) {
+		j->yielded = true;
+		proc_signal(j->pidfd, SIGKILL);
+	}
+	return j;
+}
+
+bool jobs_make(struct daemon *d, const char *name)
+{
+	struct list *p;
+
+	list_for_each(p, &d->jobs) {
+		if (strcmp(list_entry(p, struct job, link)->makes, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 void jobs_sweep(struct daemon *d)
 {
 	static const char *const args[] = { "sweep", NULL };
-	struct child child = { .input = -1, .guest = -1 };
+	const struct job_order o = { .args = args, .input = -1 };
+	struct job_child child = { .guest = -1 };
 	struct cos_err err;
 	struct list *p;
 	int r;
@@ -475,6 +483,6 @@ void jobs_sweep(struct daemon *d)
 		}
 	}
 	r = cowfs_sweep(&d->cow, SWEEP_INLINE);
-	if (r == -EAGAIN && start(d, NULL, args, &child, &err) < 0)
+	if (r == -EAGAIN && start(d, NULL, &o, &child, &err) < 0)
 		log_say(LOG_ERROR, "%s", err.why);
 }

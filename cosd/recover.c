@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cosd/call.h"
 #include "cosd/guest.h"
 #include "cosd/health.h"
 #include "cosd/hook.h"
@@ -328,7 +329,10 @@ int recover(struct daemon *d, struct cos_err *err)
 {
 	struct recovery r = { .d = d };
 	struct list *p, *next;
-	int e = keeplink_list(d, &r.items, &r.n, err);
+	int e;
+
+	jobs_await_old(d);
+	e = keeplink_list(d, &r.items, &r.n, err);
 
 	if (e == 0)
 		e = store_each_spec(d, load_guest, err);

@@ -139,6 +139,7 @@ static int open_host(struct daemon *d, struct cos_err *err)
 	r = cowfs_open(d->state, &d->cow, err);
 	if (r < 0)
 		return r;
+	d->cow.busy_msec = 0;
 	r = cowfs_probe(d->cow.dir, err);
 	if (r < 0)
 		return r;
