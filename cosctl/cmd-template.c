@@ -8,18 +8,6 @@
 #include "cosctl/cosctl.h"
 #include "lib/base/own.h"
 
-static void print_progress(json_t *answer, bool *shown)
-{
-	char text[32];
-
-	if (!isatty(STDERR_FILENO))
-		return;
-	fprintf(stderr, "\r%" JSON_INTEGER_FORMAT " files, %s ",
-		json_integer_value(json_object_get(answer, "files")),
-		out_bytes((uint64_t)json_integer_value(json_object_get(answer, "bytes")), text));
-	*shown = true;
-}
-
 static int finish(struct args *a, const char *name, json_t *answer)
 {
 	json_t *warnings = json_object_get(answer, "warnings"), *w;
@@ -36,30 +24,15 @@ static int finish(struct args *a, const char *name, json_t *answer)
 	return 0;
 }
 
-/* The source is opened here, with the caller's rights: the daemon gets a descriptor, not a path. */
 static int make(struct args *a, const char *method, json_t *params, int fd, const char *name)
 {
-	struct client c;
-	struct cos_err err;
-	bool shown = false;
-	int r = client_open(a->socket, &c, &err);
+	auto_json json_t *answer = NULL;
+	int r = talk_long(a, method, params, fd, &answer, name);
 
-	if (r == 0)
-		r = client_send(&c, method, params, true, &fd, fd >= 0 ? 1 : 0, &err);
-	while (r == 0 || r == 1) {
-		auto_json json_t *answer = NULL;
-
-		r = client_recv(&c, &answer, &err);
-		if (r == 1)
-			print_progress(answer, &shown);
-		if (shown && r != 1)
-			fputs("\r\033[K", stderr);
-		if (r == 0)
-			return finish(a, name, answer);
-	}
-	return say_error(a, name, &err);
+	return r ? r : finish(a, name, answer);
 }
 
+/* The source is opened here, with the caller's rights: the daemon gets a descriptor, not a path. */
 static int import(struct args *a)
 {
 	auto_json json_t *params = NULL;

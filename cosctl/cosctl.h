@@ -88,6 +88,10 @@ int when_parse(const char *s, uint64_t now_usec, uint64_t *ret);
 /* One call on a connection of its own. Says the error; returns an exit status. */
 int talk(const struct args *a, const char *method, json_t *params, json_t **ret,
 	 const char *object);
+/* One that may take long: progress is shown on a terminal. FD goes along; -1: none. *RET is the
+ * caller's. */
+int talk_long(const struct args *a, const char *method, json_t *params, int fd, json_t **ret,
+	      const char *object);
 /* A call of whose answer KEY is wanted: rows. PARAMS may be NULL. *RET is the caller's. */
 int talk_rows(const struct args *a, const char *method, json_t *params, const char *key,
 	      json_t **ret);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cosctl/cosctl.h"
 #include "lib/base/own.h"
@@ -21,6 +22,46 @@ int talk(const struct args *a, const char *method, json_t *params, json_t **ret,
 	if (r < 0)
 		return say_error(a, object, &err);
 	r = client_call(&c, method, params, ret, &err);
+	client_close(&c);
+	return r < 0 ? say_error(a, object, &err) : 0;
+}
+
+static void print_progress(json_t *answer, bool *shown)
+{
+	char text[32];
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	fprintf(stderr, "\r%" JSON_INTEGER_FORMAT " files, %s ",
+		json_integer_value(json_object_get(answer, "files")),
+		out_bytes((uint64_t)json_integer_value(json_object_get(answer, "bytes")), text));
+	*shown = true;
+}
+
+int talk_long(const struct args *a, const char *method, json_t *params, int fd, json_t **ret,
+	      const char *object)
+{
+	struct client c;
+	struct cos_err err;
+	bool shown = false;
+	int r = client_open(a->socket, &c, &err);
+
+	if (r < 0)
+		return say_error(a, object, &err);
+	r = client_send(&c, method, params, true, &fd, fd >= 0 ? 1 : 0, &err);
+	while (r == 0 || r == 1) {
+		auto_json json_t *answer = NULL;
+
+		r = client_recv(&c, &answer, &err);
+		if (r == 1)
+			print_progress(answer, &shown);
+		if (shown && r != 1)
+			fputs("\r\033[K", stderr);
+		if (r == 0) {
+			*ret = take_ptr(answer);
+			break;
+		}
+	}
 	client_close(&c);
 	return r < 0 ? say_error(a, object, &err) : 0;
 }

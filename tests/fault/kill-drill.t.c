@@ -428,9 +428,14 @@ static void exercise(const char *point)
 	json_t *exec = json_pack("{s:s, s:[s]}", "name", "x", "command", "true");
 
 	if (strncmp(point, "keep.", 5) == 0 || strncmp(point, "end.", 4) == 0 ||
-	    strncmp(point, "start.", 6) == 0 || strncmp(point, "create.", 7) == 0)
+	    strncmp(point, "start.", 6) == 0 || strncmp(point, "create.", 7) == 0 ||
+	    strncmp(point, "clone.", 6) == 0)
 		json_object_set_new(exec, "name", json_string("none"));
-	call("io.cos.Guest.Create", spec("x", "sleep 1000"), NULL);
+	if (strncmp(point, "clone.", 6) == 0)
+		call("io.cos.Guest.Clone", json_pack("{s:s, s:s}", "from", "base", "name", "x"),
+		     NULL);
+	else
+		call("io.cos.Guest.Create", spec("x", "sleep 1000"), NULL);
 	call("io.cos.Guest.Start", json_pack("{s:s}", "name", "x"), NULL);
 	call("io.cos.Guest.Exec", exec, NULL);
 	call("io.cos.Guest.Stop", json_pack("{s:s, s:i}", "name", "x", "timeout", 1), NULL);
@@ -601,7 +606,8 @@ static bool set_up(void)
 	    call("io.cos.Guest.Create", spec("base", loop), NULL) < 0 ||
 	    call("io.cos.Guest.Start", json_pack("{s:s}", "name", "base"), NULL) < 0)
 		return false;
-	exercise("start.once"); /* what is only made at first use is there before the first print */
+	exercise("clone.once"); /* what is only made at first use is there before the first print */
+	exercise("start.once");
 	return answers("first");
 }
 
