@@ -175,8 +175,10 @@ static int open_folder(const struct cowfs *c, const char *guest, bool make, stru
 		  : openat(c->snapshots, guest, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd >= 0)
 		return fd;
-	return cos_fail(err, !make && errno == ENOENT ? COS_E_INVALID : COS_E_KERNEL,
-			!make && errno == ENOENT ? 0 : errno, "%s has no snapshots", guest);
+	if (make)
+		return cos_fail(err, COS_E_KERNEL, -fd, "make cow/snapshots/%s", guest);
+	return cos_fail(err, errno == ENOENT ? COS_E_INVALID : COS_E_KERNEL,
+			errno == ENOENT ? 0 : errno, "%s has no snapshots", guest);
 }
 
 static int no_snapshot(const char *guest, const char *name, struct cos_err *err)

@@ -65,6 +65,9 @@ const char *cos_err_todo(const struct cos_err *err)
 {
 	if (err->todo[0])
 		return err->todo;
+	if (err->code == COS_E_KERNEL && (err->sys == ENOSPC || err->sys == EDQUOT))
+		return "if a file system is full, free space or inodes on it: that of the state "
+		       "directory first";
 	return cos_err_defs[err->code].todo ?: "";
 }
 

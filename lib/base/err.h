@@ -47,7 +47,7 @@ __attribute__((format(printf, 3, 4))) int cos_context(struct cos_err *err, int r
 __attribute__((format(printf, 3, 4))) int cos_advise(struct cos_err *err, int r, const char *fmt,
 						     ...);
 
-/* What to do: the advice that was set, else the table's. Never NULL. */
+/* What to do: the advice that was set, else that on a full disk, else the table's. Never NULL. */
 const char *cos_err_todo(const struct cos_err *err);
 
 /* The row whose API name is NAME (without prefix); COS_E_INTERNAL if there is none. */

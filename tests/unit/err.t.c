@@ -55,6 +55,9 @@ static void test_fail(void)
 	ok(r == -ENOENT && e.code == COS_E_NO_GUEST && e.sys == 0, "fail: the table's errno");
 	ok(strcmp(e.why, "no guest 'web'") == 0, "fail: the reason as it was formatted");
 	ok(e.what[0] == '\0' && e.todo[0] == '\0', "fail: context and advice start empty");
+	cos_fail(&e, COS_E_KERNEL, ENOSPC, "write");
+	ok(strstr(cos_err_todo(&e), "free space"), "advice: on a full disk");
+	cos_fail(&e, COS_E_NO_GUEST, 0, "there is no guest named x");
 	ok(strcmp(cos_err_todo(&e), cos_err_defs[COS_E_NO_GUEST].todo) == 0,
 	   "fail: the table's advice");
 
