@@ -16,6 +16,7 @@
 #include "cow-fs/mount.h"
 #include "cow-fs/selftest.h"
 #include "cow-fs/unify.h"
+#include "cow-fs/space.h"
 #include "cow-fs/usage.h"
 #include "lib/base/own.h"
 

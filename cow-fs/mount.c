@@ -42,11 +42,13 @@ static void layers_done(struct layers *l)
 static int add_layer(struct layers *l, int dir, const struct cowfs_mount *m, const char *what,
 		     struct cos_err *err)
 {
-	auto_close int mnt = mnt_clone(dir, "", false);
+	/* Before Linux 6.15 only what is attached can be cloned. */
+	bool own = dir == m->home && m->home_is_mount;
+	auto_close int mnt = own ? fcntl(dir, F_DUPFD_CLOEXEC, 3) : mnt_clone(dir, "", false);
 	int r;
 
 	if (mnt < 0)
-		return cos_fail(err, COS_E_KERNEL, -mnt, "open_tree %s", what);
+		return cos_fail(err, COS_E_KERNEL, own ? errno : -mnt, "open_tree %s", what);
 	r = m->userns >= 0 ? mnt_idmap(mnt, m->userns, false) : 0;
 	if (r == -EINVAL)
 		return cos_advise(

@@ -30,10 +30,11 @@ struct cowfs_mount {
 	unsigned n_lower;
 	const int *pool; /* below those, hidden from the guest; borrowed */
 	unsigned n_pool;
-	bool needs_pool;  /* the layers have stubs: without the feature it is refused */
-	int home;         /* directory that has up/ and wk/; borrowed */
-	int userns;       /* owners are mapped through it; -1: as on disk */
-	uint32_t id_base; /* host id of the namespace's root */
+	bool needs_pool;    /* the layers have stubs: without the feature it is refused */
+	int home;           /* directory that has up/ and wk/; borrowed */
+	bool home_is_mount; /* a detached mount of its own, which may be changed */
+	int userns;         /* owners are mapped through it; -1: as on disk */
+	uint32_t id_base;   /* host id of the namespace's root */
 	bool is_volatile;
 };
 

@@ -1,6 +1,7 @@
 /* cow-fs/program.c - programs of the host that are asked something */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -12,9 +13,12 @@
 #include "lib/base/str.h"
 #include "lib/kern/proc.h"
 
+#define SAID_MAX 4096
+
 const char *program_find(const char *name, char *buf)
 {
-	static const char *const places[] = { "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin" };
+	static const char *const places[] = { "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin",
+					      "/sbin" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		if (str_fmt(buf, PROGRAM_PATH_SIZE, "%s/%s", places[i], name) &&
@@ -24,20 +28,27 @@ const char *program_find(const char *name, char *buf)
 	return NULL;
 }
 
-static void run_asked(const char *path, char *const *argv, int out)
+struct asked {
+	int dir; /* -1: where we are */
+	bool errors;
+	size_t max;
+};
+
+static void run_asked(const struct asked *a, const char *path, char *const *argv, int out)
 {
 	char *env[] = { (char[]){ "PATH=/usr/sbin:/usr/bin:/sbin:/bin" }, (char[]){ "LC_ALL=C" },
 			NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	proc_reset_signals();
-	if (dup2(null, STDIN_FILENO) == STDIN_FILENO && dup2(null, STDERR_FILENO) >= 0 &&
+	if ((a->dir < 0 || fchdir(a->dir) == 0) && dup2(null, STDIN_FILENO) == STDIN_FILENO &&
+	    dup2(a->errors ? out : null, STDERR_FILENO) >= 0 &&
 	    dup2(out, STDOUT_FILENO) == STDOUT_FILENO)
 		execve(path, argv, env);
 	_exit(127);
 }
 
-int program_ask(const char *path, char *const *argv, size_t max, char **ret)
+static int ask(const struct asked *a, const char *path, char *const *argv, char **ret)
 {
 	auto_free char *text = NULL;
 	int p[2], status = 0;
@@ -48,9 +59,9 @@ int program_ask(const char *path, char *const *argv, size_t max, char **ret)
 		return -errno;
 	pid = fork();
 	if (pid == 0)
-		run_asked(path, argv, p[1]);
+		run_asked(a, path, argv, p[1]);
 	close(p[1]);
-	n = pid < 0 ? -errno : io_slurp_fd(p[0], max, &text);
+	n = pid < 0 ? -errno : io_slurp_fd(p[0], a->max, &text);
 	close(p[0]); /* ends one that has too much to say */
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -58,4 +69,18 @@ int program_ask(const char *path, char *const *argv, size_t max, char **ret)
 		return (int)n;
 	*ret = take_ptr(text);
 	return status;
+}
+
+int program_ask(const char *path, char *const *argv, size_t max, char **ret)
+{
+	const struct asked a = { .dir = -1, .max = max };
+
+	return ask(&a, path, argv, ret);
+}
+
+int program_run(int dir, const char *path, char *const *argv, char **ret)
+{
+	const struct asked a = { .dir = dir, .errors = true, .max = SAID_MAX };
+
+	return ask(&a, path, argv, ret);
 }

@@ -12,3 +12,6 @@ const char *program_find(const char *name, char *buf);
  * output, at most MAX bytes, and the caller's. Returns its wait status, or a negative errno. Leaf.
  */
 int program_ask(const char *path, char *const *argv, size_t max, char **ret);
+
+/* The same in the directory DIR, with what it said on its standard error as well, at most 4 KiB. */
+int program_run(int dir, const char *path, char *const *argv, char **ret);

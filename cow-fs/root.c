@@ -3,14 +3,17 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "cow-fs/image.h"
 #include "cow-fs/inner.h"
 #include "cow-fs/object.h"
+#include "cow-fs/project.h"
 #include "cow-fs/root.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
@@ -69,14 +72,37 @@ char *cowfs_record_text(const struct cowfs_record *rec)
 	return r < 0 ? NULL : json_dumps(j, JSON_COMPACT);
 }
 
-/* What the new root is made from: the record's text and the directory whose looks it takes. */
-static int prepare(const struct cowfs *c, const struct cowfs_source *from, char **ret_text,
-		   struct stat *ret_top, struct cos_err *err)
+/* What a new root is made from. */
+struct plan {
+	char *text;      /* the record's */
+	struct stat top; /* the directory whose looks it takes */
+	enum cowfs_limit_kind kind;
+	struct cowfs_space max;
+	bool durable;
+};
+
+/* Whoever asks for nothing gets a project where that is free: then what is used is known. */
+static int choose_kind(const struct cowfs *c, const struct cowfs_bounds *b, struct plan *p,
+		       struct cos_err *err)
+{
+	static const struct cowfs_bounds none = { COWFS_LIMIT__N,
+						  true,
+						  { COWFS_NO_LIMIT, COWFS_NO_LIMIT } };
+
+	b = b ?: &none;
+	p->max = b->max;
+	return cowfs_limit_choose(c, b, &p->kind, err);
+}
+
+static int prepare(const struct cowfs *c, const struct cowfs_source *from, struct plan *p,
+		   struct cos_err *err)
 {
 	struct cowfs_record rec = { .layers.n = 0 };
 	auto_close int top = -1;
-	int r = 0;
+	int r = choose_kind(c, from->bounds, p, err);
 
+	if (r < 0)
+		return r;
 	if (from->domain && !str_is_name(from->domain))
 		return cos_fail(err, COS_E_INVALID, 0, "%s is not a domain's name",
 				str_is_text(from->domain, 128) ? from->domain : "this");
@@ -93,36 +119,52 @@ static int prepare(const struct cowfs *c, const struct cowfs_source *from, char 
 	}
 	if (top < 0)
 		return top;
-	if (fstat(top, ret_top) < 0)
+	if (fstat(top, &p->top) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "stat the template's root directory");
-	*ret_text = cowfs_record_text(&rec);
-	return *ret_text ? 0 : cos_fail(err, COS_E_KERNEL, ENOMEM, "make root.json");
+	p->text = cowfs_record_text(&rec);
+	return p->text ? 0 : cos_fail(err, COS_E_KERNEL, ENOMEM, "make root.json");
 }
 
 /* Nobody sees the directory yet: no need to put the file in place by a rename. */
-static int write_record(int home, const char *text, bool durable)
+static int write_record(int home, const struct plan *p)
 {
 	auto_close int fd =
 		openat(home, "root.json", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	int r = fd < 0 ? -errno : io_write_all(fd, text, strlen(text));
+	int r = fd < 0 ? -errno : io_write_all(fd, p->text, strlen(p->text));
 
-	return r == 0 && durable && fsync(fd) < 0 ? -errno : r;
+	return r == 0 && p->durable && fsync(fd) < 0 ? -errno : r;
 }
 
-static int fill(int home, const char *text, const struct stat *top, bool durable)
+static int make_layers(int dir, const struct plan *p)
 {
-	if (mkdirat(home, "up", 0700) < 0 || mkdirat(home, "wk", 0700) < 0)
+	if (mkdirat(dir, "up", 0700) < 0 || mkdirat(dir, "wk", 0700) < 0)
 		return -errno;
 	/* A merged directory looks like its upper one: so / will look as the template's. */
-	if (fchownat(home, "up", top->st_uid, top->st_gid, 0) < 0 ||
-	    fchmodat(home, "up", top->st_mode & UPPER_MODE, 0) < 0)
+	if (fchownat(dir, "up", p->top.st_uid, p->top.st_gid, 0) < 0 ||
+	    fchmodat(dir, "up", p->top.st_mode & UPPER_MODE, 0) < 0)
 		return -errno;
-	return write_record(home, text, durable);
+	return 0;
+}
+
+static int fill(const struct cowfs *c, int home, const struct plan *p, struct cos_err *err)
+{
+	auto_close int seed = -1;
+	int r = 0;
+
+	if (p->kind == COWFS_LIMIT_PROJECT)
+		r = project_give(c, home);
+	else if (p->kind == COWFS_LIMIT_LOOP)
+		r = seed = io_dir_at(home, IMAGE_SEED, 0700);
+	if (r >= 0)
+		r = make_layers(seed < 0 ? home : seed, p);
+	if (r == 0)
+		r = write_record(home, p);
+	return r == 0 && p->kind == COWFS_LIMIT_LOOP ? image_make(home, &p->max, err) : r;
 }
 
 /* Made under a name that only a sweep looks at, then renamed. */
-static int publish(const struct cowfs *c, const char *guest, const char *text,
-		   const struct stat *top, bool durable)
+static int publish(const struct cowfs *c, const char *guest, const struct plan *p,
+		   struct cos_err *err)
 {
 	char tmp[COWFS_ID_SIZE + 8] = "g-";
 	auto_close int home = -1;
@@ -131,14 +173,14 @@ static int publish(const struct cowfs *c, const char *guest, const char *text,
 	if (r < 0)
 		return r;
 	home = io_dir_at(c->tmp, tmp, 0700);
-	r = home < 0 ? home : fill(home, text, top, durable);
+	r = home < 0 ? home : fill(c, home, p, err);
 	if (r == 0 && renameat2(c->tmp, tmp, c->guests, guest, RENAME_NOREPLACE) < 0)
 		r = -errno;
 	if (r < 0) {
 		cowfs_retire(c, c->tmp, tmp);
 		return r;
 	}
-	if (!durable || (fsync(home) == 0 && fsync(c->guests) == 0))
+	if (!p->durable || (fsync(home) == 0 && fsync(c->guests) == 0))
 		return 0;
 	r = -errno;
 	cowfs_retire(c, c->guests, guest);
@@ -148,20 +190,23 @@ static int publish(const struct cowfs *c, const char *guest, const char *text,
 static int make_locked(const struct cowfs *c, const char *guest, const struct cowfs_source *from,
 		       bool durable, struct cos_err *err)
 {
-	auto_free char *text = NULL;
-	struct stat top;
-	int r = prepare(c, from, &text, &top, err);
+	struct plan p = { .durable = durable };
+	int r = prepare(c, from, &p, err);
 
 	if (r < 0)
 		return r;
-	r = publish(c, guest, text, &top, durable);
+	err->code = COS_E_NONE;
+	r = publish(c, guest, &p, err);
+	free(p.text);
+	if (r == 0 || err->code != COS_E_NONE)
+		return r < 0 ? cos_context(err, r, "make cow/guests/%s", guest) : 0;
 	if (r == -EEXIST)
 		return cos_fail(err, COS_E_EXISTS, 0, "guest %s has a root directory already",
 				guest);
 	if (r == -ENOSPC || r == -EDQUOT)
 		return cos_advise(err, cos_fail(err, COS_E_KERNEL, -r, "make cow/guests/%s", guest),
 				  "free space on the file system of the state directory");
-	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "make cow/guests/%s", guest) : 0;
+	return cos_fail(err, COS_E_KERNEL, -r, "make cow/guests/%s", guest);
 }
 
 int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs_source *from,
@@ -184,9 +229,13 @@ int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs
 int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *err)
 {
 	int r = cowfs_check_guest(guest, err);
+	auto_close int home = -1;
 
 	if (r < 0)
 		return r;
+	home = openat(c->guests, guest, OPEN_DIR);
+	if (home >= 0)
+		cowfs_limit_drop(home);
 	/* First: they would be a later guest's of the name. */
 	r = cowfs_retire(c, c->snapshots, guest);
 	if (r == 0 || r == -ENOENT)
@@ -305,8 +354,13 @@ static int open_own(const struct cowfs *c, const char *guest, struct cowfs_root 
 	r->home = open_home(c, guest, err);
 	if (r->home < 0)
 		return r->home;
-	r->upper = openat(r->home, "up", OPEN_PATH);
-	r->work = r->upper < 0 ? -1 : openat(r->home, "wk", OPEN_PATH);
+	if (image_is_there(r->home)) {
+		r->disk = image_mount(r->home, err);
+		if (r->disk < 0)
+			return r->disk;
+	}
+	r->upper = openat(r->disk < 0 ? r->home : r->disk, "up", OPEN_PATH);
+	r->work = r->upper < 0 ? -1 : openat(r->disk < 0 ? r->home : r->disk, "wk", OPEN_PATH);
 	if (r->work < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s/{up,wk}", guest);
 	e = note_stubs(r->home, ".", r, err);
@@ -319,7 +373,7 @@ static int open_own(const struct cowfs *c, const char *guest, struct cowfs_root 
 int cowfs_root_open(const struct cowfs *c, const char *guest, struct cowfs_root *ret,
 		    struct cos_err *err)
 {
-	struct cowfs_root root = { .home = -1, .upper = -1, .work = -1 };
+	struct cowfs_root root = { .home = -1, .disk = -1, .upper = -1, .work = -1 };
 	struct cowfs_record rec;
 	int r = cowfs_record_read(c, guest, &rec, err);
 
@@ -348,6 +402,7 @@ void cowfs_root_close(struct cowfs_root *r)
 		close_p(&r->pool[--r->n_pool]);
 	close_p(&r->work);
 	close_p(&r->upper);
+	close_p(&r->disk);
 	close_p(&r->home);
 }
 
@@ -359,7 +414,8 @@ struct cowfs_mount cowfs_root_mount(const struct cowfs_root *r)
 		.pool = r->pool,
 		.n_pool = r->n_pool,
 		.needs_pool = r->needs_pool,
-		.home = r->home,
+		.home = r->disk < 0 ? r->home : r->disk,
+		.home_is_mount = r->disk >= 0,
 		.userns = -1,
 	};
 }

@@ -13,17 +13,20 @@
 #include <stdbool.h>
 
 #include "cow-fs/mount.h"
+#include "cow-fs/space.h"
 #include "cow-fs/store.h"
 
 struct cowfs_source {
 	const char *template; /* exactly one of the two; borrowed */
 	const char *rootfs;   /* absolute path without symbolic links */
 	const char *domain;   /* files are shared within it only; NULL: with all without one */
+	const struct cowfs_bounds *bounds; /* of its own files; NULL: none are asked for */
 };
 
 /* What a mount needs, as descriptors of directories, O_PATH but for HOME. */
 struct cowfs_root {
 	int home;        /* the guest's directory, with up/ and wk/; locked (shared) */
+	int disk;        /* a detached mount that has these two; -1: they are in HOME */
 	int upper, work; /* these two */
 	int lower[COWFS_LAYERS_MAX];
 	unsigned n_lower; /* top first */

@@ -11,6 +11,7 @@
 #include "cow-fs/inner.h"
 #include "cow-fs/object.h"
 #include "cow-fs/snapshot.h"
+#include "cow-fs/space.h"
 #include "cow-fs/take.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
@@ -125,6 +126,7 @@ static int freeze_upper(const struct cowfs *c, const char *guest, struct cowfs_t
 		cowfs_retire(c, c->tmp, tmp);
 		return cos_fail(err, COS_E_KERNEL, -r, "make a layer of %s", guest);
 	}
+	cowfs_limit_drop(t->home);
 	/* Of no use in a layer; nobody looks at it if it stays. */
 	io_remove_tree(t->home, "wk", 0);
 	unlinkat(t->home, "root.json", 0);
@@ -338,6 +340,8 @@ static int restore_locked(const struct cowfs *c, const char *guest, const char *
 	r = cowfs_home_make(c, &t.rec, top, true, tmp);
 	if (r == 0 && renameat2(c->tmp, tmp, c->guests, guest, RENAME_EXCHANGE) < 0)
 		r = -errno;
+	if (r == 0)
+		cowfs_limit_drop(t.home);
 	if (tmp[0])
 		cowfs_retire(c, c->tmp, tmp);
 	if (r == 0 && fsync(c->guests) < 0)

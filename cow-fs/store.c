@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cow-fs/inner.h"
+#include "cow-fs/project.h"
 #include "cow-fs/store.h"
 #include "lib/base/io.h"
 #include "lib/base/jsonx.h"
@@ -167,7 +168,7 @@ int cowfs_format_pool(const struct cowfs *c)
 
 int cowfs_open(int state_dir, struct cowfs *ret, struct cos_err *err)
 {
-	struct cowfs c = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, COWFS_BUSY_MSEC };
+	struct cowfs c = { -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, COWFS_BUSY_MSEC, PROJECT_BASE };
 	int r = open_folders(&c, state_dir, err);
 
 	if (r < 0)

@@ -5,13 +5,14 @@
  *   layers/<id>/            root/ (the tree; up/ if it was a guest's) and meta.json, manifest if
  *                           there are stubs in it; never changed once it is here
  *   templates/<name>.json   the layers of a template, top first
- *   guests/<name>/          up/ wk/ root.json, see root.h
+ *   guests/<name>/          up/ wk/ root.json, see root.h; or disk.img, see image.h
  *   snapshots/<guest>/      <name>.json, see snapshot.h
  *   pool/ pool.ref/         objects, see pool.h; domains/<name>/ has the same for a trust domain
  *   tmp/<id>/               an import under way, locked (flock) by its importer
  *   tmp/g-<id>/             a guest's root under way; its maker holds `lock` shared
  *   log/<name>.log          what was said while a template was built
  *   trash/                  renamed away, removed piece by piece by cowfs_sweep()
+ *   project.lock            held while a number for a project is looked for, see project.h
  *   lock                    shared: uses a template; exclusive: takes one away
  *
  * An id is 32 hexadecimal digits of randomness. What a crash leaves is in tmp/ or trash/, or a
@@ -19,6 +20,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdint.h>
 
 #include "lib/base/err.h"
 
@@ -35,6 +37,7 @@ struct cowfs {
 	/* For so long is waited for who works on a guest's files: COWFS_BUSY_MSEC; the user's to
 	 * change. */
 	unsigned busy_msec;
+	uint32_t project_base; /* first number of guests' projects; project.h */
 };
 
 struct cowfs_layers {

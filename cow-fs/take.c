@@ -9,7 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cow-fs/image.h"
 #include "cow-fs/mount.h"
+#include "cow-fs/project.h"
 #include "cow-fs/root.h"
 #include "cow-fs/take.h"
 #include "lib/base/io.h"
@@ -22,6 +24,14 @@ static int in_use(struct cos_err *err, const char *guest, const char *how)
 {
 	return cos_advise(err, cos_fail(err, COS_E_IN_USE, 0, "%s %s", guest, how),
 			  "stop it, or wait until what works on it is done");
+}
+
+int cowfs_say_own_disk(const char *guest, struct cos_err *err)
+{
+	return cos_advise(err,
+			  cos_fail(err, COS_E_UNSUPPORTED, 0,
+				   "%s has its files on a file system of its own", guest),
+			  "create guests with disk.quota=project where this is wanted");
 }
 
 static int lock_home(const struct cowfs *c, const char *guest, struct cowfs_taken *t,
@@ -67,6 +77,8 @@ static int take(const struct cowfs *c, const char *guest, bool running, struct c
 	if (r < 0)
 		return r;
 	t->home = openat(c->guests, guest, OPEN_DIR);
+	if (t->home >= 0 && image_is_there(t->home))
+		return cowfs_say_own_disk(guest, err);
 	t->up = t->home < 0 ? -1 : openat(t->home, "up", OPEN_DIR);
 	if (t->up < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s/up", guest);
@@ -143,6 +155,11 @@ int cowfs_home_make(const struct cowfs *c, const struct cowfs_record *rec, int u
 	if (r < 0)
 		return r;
 	home = io_dir_at(c->tmp, ret_name, 0700);
+	if (home >= 0 && !project_try(c->dir)[0]) {
+		r = project_give(c, home);
+		if (r < 0)
+			return r;
+	}
 	to = home < 0 ? home : io_dir_at(home, "up", 0700);
 	work = to < 0 ? to : io_dir_at(home, "wk", 0700);
 	if (work < 0)

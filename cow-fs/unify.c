@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cow-fs/image.h"
 #include "cow-fs/inner.h"
 #include "cow-fs/mount.h"
 #include "cow-fs/root.h"
@@ -488,6 +489,8 @@ int cowfs_unify(const struct cowfs *c, const char *guest, const struct cowfs_uni
 					   "%s stands on a directory, not on a template", guest),
 				  "import the directory as a template");
 	home = openat(c->guests, guest, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (home >= 0 && image_is_there(home))
+		return cowfs_say_own_disk(guest, err);
 	up = home < 0 ? -1 : openat(home, "up", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (up < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s/up", guest);

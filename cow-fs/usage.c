@@ -1,28 +1,16 @@
-/* cow-fs/usage.c - what a guest's files take, and what could limit it */
+/* cow-fs/usage.c - what a guest's files take */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/btrfs.h>
-#include <linux/dqblk_xfs.h>
-#include <linux/magic.h>
-#include <linux/quota.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "cow-fs/inner.h"
 #include "cow-fs/object.h"
-#include "cow-fs/program.h"
 #include "cow-fs/usage.h"
 #include "cow-fs/walk.h"
 #include "lib/base/own.h"
 
 #define DISK_BLOCK 512U
-
-/* ---- usage ---- */
 
 struct counting {
 	struct cowfs_usage *u;
@@ -107,79 +95,4 @@ int cowfs_usage(const struct cowfs *c, const char *guest, bool layers, struct co
 	if (r == 0)
 		*ret = u;
 	return r;
-}
-
-/* ---- limits ---- */
-
-static const char *try_project(int dir, const struct statfs *fs)
-{
-	struct dqblk_unused {
-		char room[512];
-	} got;
-	unsigned cmd = fs->f_type == XFS_SUPER_MAGIC ? Q_XGETQSTAT : Q_GETINFO;
-
-	if (fs->f_type != EXT4_SUPER_MAGIC && fs->f_type != XFS_SUPER_MAGIC)
-		return "the state directory is neither on ext4 nor on xfs";
-	if (syscall(SYS_quotactl_fd, dir, QCMD(cmd, PRJQUOTA), 0, &got) == 0)
-		return "";
-	switch (errno) {
-	case ENOSYS:
-		return "this kernel has no quota";
-	case EINVAL:
-	case EOPNOTSUPP:
-	case ESRCH:
-		return "the file system is mounted without prjquota, or this kernel has no quota "
-		       "format";
-	}
-	return "the kernel refuses to tell";
-}
-
-/* With quota each file system has a folder of its groups. */
-static const char *try_btrfs(int dir, const struct statfs *fs)
-{
-	struct btrfs_ioctl_fs_info_args info = { 0 };
-	char path[96] = "/sys/fs/btrfs/";
-
-	if (fs->f_type != BTRFS_SUPER_MAGIC)
-		return "the state directory is not on btrfs";
-	if (ioctl(dir, BTRFS_IOC_FS_INFO, &info) < 0)
-		return "the kernel refuses to tell";
-	for (size_t i = 0; i < sizeof(info.fsid); i++)
-		snprintf(path + strlen(path), sizeof(path) - strlen(path), "%s%02x",
-			 i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", info.fsid[i]);
-	strcat(path, "/qgroups");
-	return access(path, F_OK) == 0
-		       ? ""
-		       : "it is off: 'btrfs quota enable --simple' on the state directory";
-}
-
-static const char *try_loop(int dir, const struct statfs *fs)
-{
-	char path[PROGRAM_PATH_SIZE];
-
-	(void)dir;
-	(void)fs;
-	if (access("/dev/loop-control", R_OK | W_OK) < 0)
-		return "there is no /dev/loop-control";
-	return program_find("mkfs.ext4", path) ? "" : "mkfs.ext4 is not installed";
-}
-
-void cowfs_limit_probe(int dir, struct cowfs_limit_found ret[COWFS_LIMIT__N])
-{
-#define X(id, name, meaning) [COWFS_LIMIT_##id] = { name, meaning, false, "" },
-	static const struct cowfs_limit_found rows[] = { COWFS_LIMIT_KINDS(X) };
-#undef X
-	static const char *(*const tries[])(int dir, const struct statfs *fs) = {
-		[COWFS_LIMIT_PROJECT] = try_project,
-		[COWFS_LIMIT_BTRFS] = try_btrfs,
-		[COWFS_LIMIT_LOOP] = try_loop,
-	};
-	struct statfs fs = { 0 };
-	bool known = fstatfs(dir, &fs) == 0;
-
-	for (size_t i = 0; i < COWFS_LIMIT__N; i++) {
-		ret[i] = rows[i];
-		ret[i].why = known ? tries[i](dir, &fs) : "its file system cannot be asked";
-		ret[i].works = !ret[i].why[0];
-	}
 }

@@ -1,4 +1,4 @@
-/* cow-fs/usage.h - what a guest's files take, and what could limit it */
+/* cow-fs/usage.h - what a guest's files take */
 #pragma once
 
 #include <stdbool.h>
@@ -20,25 +20,3 @@ struct cowfs_usage {
  * other, else by its share for each name. */
 int cowfs_usage(const struct cowfs *c, const char *guest, bool layers, struct cowfs_usage *ret,
 		struct cos_err *err);
-
-/* How the space of one guest can be limited. X(id, name, meaning) */
-#define COWFS_LIMIT_KINDS(X)                                                                       \
-	X(PROJECT, "project-quota", "project quota of ext4 or xfs")                                \
-	X(BTRFS, "btrfs-quota", "simple quota or qgroups of btrfs")                                \
-	X(LOOP, "loop-image", "an ext4 of its own in a loop device")
-
-enum cowfs_limit_kind {
-#define X(id, ...) COWFS_LIMIT_##id,
-	COWFS_LIMIT_KINDS(X)
-#undef X
-		COWFS_LIMIT__N
-};
-
-struct cowfs_limit_found {
-	const char *name, *meaning; /* static, as WHY */
-	bool works;
-	const char *why; /* it does not, or what is to be done first; "" */
-};
-
-/* Asks the kernel and the file system of DIR; nothing is changed. Fills all of RET. */
-void cowfs_limit_probe(int dir, struct cowfs_limit_found ret[COWFS_LIMIT__N]);

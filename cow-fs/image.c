@@ -1,0 +1,269 @@
+/* cow-fs/image.c - a guest's files in an ext4 of their own, on a loop device */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/loop.h>
+#include <linux/mount.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cow-fs/image.h"
+#include "cow-fs/program.h"
+#include "lib/base/io.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+#include "lib/kern/mnt.h"
+
+#define IMAGE      "disk.img"
+#define HINT       "loop"
+#define BLOCK      4096U
+#define DISK_BLOCK 512U
+#define OWN_INODES 16U /* ext4's own, and of the overlay's folders */
+#define ATTACH_MAX 64  /* others take devices too */
+
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* blocks */
+
+const char *image_try(void)
+{
+	char path[PROGRAM_PATH_SIZE];
+
+	if (access("/dev/loop-control", R_OK | W_OK) < 0)
+		return "there is no /dev/loop-control";
+	return program_find("mke2fs", path) ? "" : "mke2fs of e2fsprogs is not installed";
+}
+
+bool image_is_there(int home)
+{
+	return faccessat(home, IMAGE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* ---- making ---- */
+
+static int run_mke2fs(int home, const struct cowfs_space *max, struct cos_err *err)
+{
+	char path[PROGRAM_PATH_SIZE], blocks[24], inodes[40];
+	auto_free char *said = NULL;
+	char *argv[] = { "mke2fs",
+			 "-q",
+			 "-F",
+			 "-t",
+			 "ext4",
+			 "-b",
+			 "4096",
+			 "-m",
+			 "0",
+			 "-E",
+			 "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+			 "-d",
+			 IMAGE_SEED,
+			 "-i",
+			 "8192",
+			 NULL,
+			 NULL,
+			 NULL,
+			 NULL };
+	char **end = argv + 15;
+	int r;
+
+	if (!program_find("mke2fs", path))
+		return cos_fail(err, COS_E_UNSUPPORTED, 0, "%s", image_try());
+	snprintf(blocks, sizeof(blocks), "%" PRIu64, max->bytes / BLOCK);
+	snprintf(inodes, sizeof(inodes), "%" PRIu64, max->inodes + OWN_INODES);
+	if (max->inodes != COWFS_NO_LIMIT) {
+		*end++ = "-N";
+		*end++ = inodes;
+	}
+	*end++ = IMAGE;
+	*end = blocks;
+	r = program_run(home, path, argv, &said);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "run mke2fs");
+	if (said)
+		said[strcspn(said, "\n")] = '\0';
+	return r == 0 ? 0
+		      : cos_fail(err, COS_E_KERNEL, 0, "mke2fs: wait status %#x: %.120s", r,
+				 said && str_is_text(said, 4096) ? said : "");
+}
+
+int image_make(int home, const struct cowfs_space *max, struct cos_err *err)
+{
+	auto_close int img = -1;
+	int r;
+
+	if (max->bytes < IMAGE_MIN || max->bytes == COWFS_NO_LIMIT)
+		return cos_fail(err, COS_E_INVALID, 0,
+				"a file system in a loop image needs disk.max of 16M or more");
+	img = openat(home, IMAGE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (img < 0 || ftruncate(img, (off_t)(max->bytes / BLOCK * BLOCK)) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "make " IMAGE);
+	r = run_mke2fs(home, max, err);
+	if (r < 0)
+		return r;
+	r = io_remove_tree(home, IMAGE_SEED, 0);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "remove " IMAGE_SEED) : 0;
+}
+
+/* ---- the device ---- */
+
+static bool is_on(int dev, const struct stat *st)
+{
+	struct loop_info64 info;
+
+	return ioctl(dev, LOOP_GET_STATUS64, &info) == 0 && info.lo_device == st->st_dev &&
+	       info.lo_inode == st->st_ino;
+}
+
+static int open_device(unsigned long number, char path[32])
+{
+	int fd;
+
+	snprintf(path, 32, "/dev/loop%lu", number);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The device that has the image, or -ENXIO. */
+static int find_device(int home, const struct stat *st, char path[32])
+{
+	auto_close int dev = -1;
+	char text[16] = "", *end;
+	unsigned long number;
+
+	if (io_read_at(home, HINT, text, sizeof(text)) <= 0)
+		return -ENXIO;
+	number = strtoul(text, &end, 10);
+	if (end == text)
+		return -ENXIO;
+	dev = open_device(number, path);
+	return dev >= 0 && is_on(dev, st) ? take_fd(dev) : -ENXIO;
+}
+
+static int configure(int dev, int img)
+{
+	struct loop_config c = {
+		.fd = (uint32_t)img,
+		.block_size = BLOCK,
+		/* Without direct I/O all would be in the page cache twice. */
+		.info = { .lo_flags = LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO },
+	};
+
+	strcpy((char *)c.info.lo_file_name, "cos");
+	return ioctl(dev, LOOP_CONFIGURE, &c) < 0 ? -errno : 0;
+}
+
+static int attach(int home, int img, char path[32])
+{
+	auto_close int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int r = control < 0 ? -errno : -EBUSY;
+
+	for (int tries = 0; r == -EBUSY && tries < ATTACH_MAX; tries++) {
+		int number = ioctl(control, LOOP_CTL_GET_FREE);
+		auto_close int dev = -1;
+		char text[16];
+
+		if (number < 0)
+			return -errno;
+		snprintf(text, sizeof(text), "%d\n", number);
+		r = io_replace_at(home, HINT, text, strlen(text), 0600, false);
+		if (r < 0)
+			return r;
+		dev = open_device((unsigned long)number, path);
+		if (dev < 0)
+			return dev;
+		r = configure(dev, img);
+		if (r == 0)
+			return take_fd(dev);
+	}
+	return r;
+}
+
+/* The image locked, so that it gets one device only, and that device. */
+static int open_image(int home, int *ret_img, char path[32], struct cos_err *err)
+{
+	auto_close int img = openat(home, IMAGE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	int dev;
+
+	if (img < 0 || fstat(img, &st) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open " IMAGE);
+	while (flock(img, LOCK_EX) < 0) {
+		if (errno != EINTR)
+			return cos_fail(err, COS_E_KERNEL, errno, "lock " IMAGE);
+	}
+	dev = find_device(home, &st, path);
+	if (dev == -ENXIO)
+		dev = attach(home, img, path);
+	if (dev < 0)
+		return cos_fail(err, COS_E_KERNEL, -dev, "put " IMAGE " on a loop device");
+	*ret_img = take_fd(img);
+	return dev;
+}
+
+static int mount_device(const char *path, struct cos_err *err)
+{
+	const struct mnt_opt opts[] = { { "source", path }, { "discard", NULL }, { NULL, NULL } };
+
+	return mnt_new_tell("ext4", opts, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
+}
+
+int image_mount(int home, struct cos_err *err)
+{
+	auto_close int img = -1, dev = -1;
+	char path[32];
+
+	dev = open_image(home, &img, path, err);
+	return dev < 0 ? dev : mount_device(path, err);
+}
+
+/* ---- size ---- */
+
+static int resize(int dev, const char *path, uint64_t bytes, struct cos_err *err)
+{
+	uint64_t blocks = bytes / BLOCK;
+	auto_close int mnt = -1, top = -1;
+
+	if (ioctl(dev, LOOP_SET_CAPACITY) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "%s: LOOP_SET_CAPACITY", path);
+	mnt = mount_device(path, err);
+	if (mnt < 0)
+		return mnt;
+	top = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (top < 0 || ioctl(top, EXT4_IOC_RESIZE_FS, &blocks) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "EXT4_IOC_RESIZE_FS");
+	return 0;
+}
+
+int image_grow(int home, uint64_t bytes, struct cos_err *err)
+{
+	auto_close int img = -1, dev = -1;
+	char path[32];
+	struct stat st;
+
+	dev = open_image(home, &img, path, err);
+	if (dev < 0)
+		return dev;
+	bytes = bytes / BLOCK * BLOCK;
+	if (fstat(img, &st) < 0 ||
+	    (bytes > (uint64_t)st.st_size && (ftruncate(img, (off_t)bytes) < 0 || fsync(img) < 0)))
+		return cos_fail(err, COS_E_KERNEL, errno, "make " IMAGE " longer");
+	if (bytes < (uint64_t)st.st_size)
+		bytes = (uint64_t)st.st_size;
+	return resize(dev, path, bytes, err);
+}
+
+int image_size(int home, uint64_t *ret_bytes, uint64_t *ret_taken)
+{
+	struct stat st;
+
+	if (fstatat(home, IMAGE, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	*ret_bytes = (uint64_t)st.st_size;
+	*ret_taken = (uint64_t)st.st_blocks * DISK_BLOCK;
+	return 0;
+}
