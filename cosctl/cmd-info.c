@@ -130,7 +130,7 @@ static json_t *value_in_force(json_t *doc, const char *key)
 
 	if (v)
 		return json_incref(v);
-	if (id < LIMIT__NET)
+	if (id < LIMIT__DISK)
 		return json_string(limit_print(id, limit_defs[id].dflt, text));
 	if (id < LIMIT__N)
 		return json_string("inherited");

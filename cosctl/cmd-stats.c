@@ -54,6 +54,7 @@ static const struct column stat_cols[] = {
 	{ "MEMORY", "memory_bytes", COL_BYTES },
 	{ "PEAK", "memory_peak_bytes", COL_BYTES },
 	{ "PIDS", "pids", COL_COUNT },
+	{ "DISK", "disk_bytes", COL_RARE_BYTES },
 	{ "NET OUT", "net_out_bytes", COL_RARE_BYTES },
 	{ "NET IN", "net_in_bytes", COL_RARE_BYTES },
 };

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "cosd/admit.h"
 #include "cosd/cpus.h"
@@ -45,8 +46,23 @@ static uint64_t all_network(const struct daemon *d)
 	return d->net.cap;
 }
 
-static uint64_t used_memory(void)
+static uint64_t all_disk(const struct daemon *d)
 {
+	struct statvfs fs;
+
+	return fstatvfs(d->state, &fs) == 0 ? fs.f_blocks * fs.f_frsize : 0;
+}
+
+static uint64_t used_disk(const struct daemon *d)
+{
+	struct statvfs fs;
+
+	return fstatvfs(d->state, &fs) == 0 ? (fs.f_blocks - fs.f_bavail) * fs.f_frsize : 0;
+}
+
+static uint64_t used_memory(const struct daemon *d)
+{
+	(void)d;
 	return admit_meminfo("MemTotal:") - admit_meminfo("MemAvailable:");
 }
 
@@ -56,9 +72,14 @@ static bool always(const struct guest *g)
 	return true;
 }
 
+static bool runs(const struct guest *g)
+{
+	return g->slot >= 0;
+}
+
 static bool has_classes(const struct guest *g)
 {
-	return g->net && !g->net->lower;
+	return runs(g) && g->net && !g->net->lower;
 }
 
 static uint64_t cpu_reserve(const struct limits *l)
@@ -91,27 +112,41 @@ static uint64_t network_promise(const struct limits *l)
 	return l->v[LIMIT_NET_CEIL];
 }
 
+/* A guest has what it may write: nobody else does, and it is not taken back. */
+static uint64_t disk_reserve(const struct limits *l)
+{
+	return l->v[LIMIT_DISK_MAX] == LIMIT_MAX ? 0 : l->v[LIMIT_DISK_MAX];
+}
+
+static uint64_t disk_promise(const struct limits *l)
+{
+	return l->v[LIMIT_DISK_MAX];
+}
+
 static const struct {
 	enum limit_id limit; /* that reserves */
 	uint64_t (*total)(const struct daemon *d);
-	uint64_t (*used)(void); /* NULL: not known */
+	uint64_t (*used)(const struct daemon *d); /* NULL: not known */
 	bool (*counts)(const struct guest *g);
 	uint64_t (*reserve)(const struct limits *l);
 	uint64_t (*promise)(const struct limits *l);
 	const char *key; /* percent of the total that may be reserved */
 } rows[ADMIT__N] = {
-	[ADMIT_CPU] = { LIMIT_CPU_RESERVE, all_cpus, NULL, always, cpu_reserve, cpu_promise,
+	[ADMIT_CPU] = { LIMIT_CPU_RESERVE, all_cpus, NULL, runs, cpu_reserve, cpu_promise,
 			"overcommit.cpu" },
-	[ADMIT_MEMORY] = { LIMIT_MEMORY_RESERVE, all_memory, used_memory, always, memory_reserve,
+	[ADMIT_MEMORY] = { LIMIT_MEMORY_RESERVE, all_memory, used_memory, runs, memory_reserve,
 			   memory_promise, "overcommit.memory" },
 	[ADMIT_NETWORK] = { LIMIT_NET_RATE, all_network, NULL, has_classes, network_reserve,
 			    network_promise, "overcommit.network" },
+	[ADMIT_DISK] = { LIMIT_DISK_MAX, all_disk, used_disk, always, disk_reserve, disk_promise,
+			 "overcommit.disk" },
 };
 
 const char *const admit_name[ADMIT__N] = {
 	[ADMIT_CPU] = "cpu",
 	[ADMIT_MEMORY] = "memory",
 	[ADMIT_NETWORK] = "network",
+	[ADMIT_DISK] = "disk",
 };
 
 /* --- sums --- */
@@ -126,7 +161,7 @@ static void sum(const struct daemon *d, enum admit_id id, const struct guest *bu
 		struct amount *ret)
 {
 	const uint64_t percents[ADMIT__N] = { d->conf.overcommit_cpu, d->conf.overcommit_memory,
-					      d->conf.overcommit_network };
+					      d->conf.overcommit_network, d->conf.overcommit_disk };
 	struct list *p;
 
 	*ret = (struct amount){ .total = rows[id].total(d), .used = LIMIT_MAX };
@@ -134,7 +169,7 @@ static void sum(const struct daemon *d, enum admit_id id, const struct guest *bu
 	list_for_each(p, &d->guests) {
 		const struct guest *g = list_entry(p, struct guest, link);
 
-		if ((but && g == but) || g->slot < 0 || !rows[id].counts(g))
+		if ((but && g == but) || !rows[id].counts(g))
 			continue;
 		ret->reserved += rows[id].reserve(&g->spec.limits);
 		add(&ret->promised, rows[id].promise(&g->spec.limits));
@@ -145,11 +180,11 @@ void admit_sum(const struct daemon *d, enum admit_id id, struct amount *ret)
 {
 	sum(d, id, NULL, ret);
 	if (rows[id].used)
-		ret->used = rows[id].used();
+		ret->used = rows[id].used(d);
 }
 
-static int check(const struct guest *g, const struct limits *want, enum admit_id id,
-		 struct cos_err *err)
+static int check(const struct daemon *d, const struct guest *but, const struct limits *want,
+		 enum admit_id id, struct cos_err *err)
 {
 	enum limit_id limit = rows[id].limit;
 	uint64_t more = rows[id].reserve(want), left;
@@ -158,15 +193,16 @@ static int check(const struct guest *g, const struct limits *want, enum admit_id
 
 	if (!more)
 		return 0;
-	sum(g->d, id, g, &a);
+	sum(d, id, but, &a);
 	left = a.reserved < a.limit ? a.limit - a.reserved : 0;
 	if (more <= left)
 		return 0;
 	return cos_advise(err,
 			  cos_fail(err, COS_E_ADMISSION, 0,
-				   "%s=%s: guests that run have %s of the %s that may be reserved: "
+				   "%s=%s: guests%s have %s of the %s that may be reserved: "
 				   "%s is left",
 				   limit_defs[limit].name, limit_print(limit, more, texts[0]),
+				   rows[id].counts == always ? "" : " that run",
 				   limit_print(limit, a.reserved, texts[1]),
 				   limit_print(limit, a.limit, texts[2]),
 				   limit_print(limit, left, texts[3])),
@@ -175,14 +211,20 @@ static int check(const struct guest *g, const struct limits *want, enum admit_id
 
 int admit_check(const struct guest *g, const struct limits *want, struct cos_err *err)
 {
-	int r = check(g, want, ADMIT_CPU, err);
+	int r = check(g->d, g, want, ADMIT_CPU, err);
 
-	return r < 0 ? r : check(g, want, ADMIT_MEMORY, err);
+	return r < 0 ? r : check(g->d, g, want, ADMIT_MEMORY, err);
 }
 
 int admit_check_network(const struct guest *g, const struct limits *want, struct cos_err *err)
 {
-	return check(g, want, ADMIT_NETWORK, err);
+	return check(g->d, g, want, ADMIT_NETWORK, err);
+}
+
+int admit_check_disk(const struct daemon *d, const struct guest *but, const struct limits *want,
+		     struct cos_err *err)
+{
+	return check(d, but, want, ADMIT_DISK, err);
 }
 
 /* --- weights --- */

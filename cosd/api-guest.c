@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cosd/api.h"
+#include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/health.h"
 #include "cosd/hook.h"
@@ -422,6 +423,9 @@ int api_guest_show(struct call *c, json_t *params, struct cos_err *err)
 	state = guest_state_json(g);
 	net_look_at(g);
 	api_put_net(state, g);
+	api_put_disk(state, g);
+	if (disk_quota(g))
+		json_object_set_new(state, "disk_quota", json_string(disk_quota(g)));
 	call_reply(c,
 		   json_pack("{s:O, s:o}", "spec", p.expanded && g->spec.doc ? g->spec.doc : g->own,
 			     "state", state),

@@ -13,6 +13,7 @@
 #include "cosd/api.h"
 #include "cosd/guest.h"
 #include "cow-fs/mount.h"
+#include "cow-fs/space.h"
 #include "lib/base/io.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
@@ -126,6 +127,25 @@ static void check_writeback(const struct daemon *d, struct finding *f)
 	say(f, NOTE, "io limits count reads and direct or synchronous writes only");
 	str_fmt(f->todo, sizeof(f->todo),
 		"boot with cgroup v2 for io and memory to have all counted");
+}
+
+static void check_disk(const struct daemon *d, struct finding *f)
+{
+	struct cowfs_limit_found found[COWFS_LIMIT__N];
+	size_t n = 0;
+	bool any = false;
+
+	cowfs_limit_probe(d->cow.dir, found);
+	for (enum cowfs_limit_kind i = 0; i < COWFS_LIMIT__N; i++) {
+		any = any || found[i].works;
+		n += (size_t)snprintf(f->text + n, sizeof(f->text) - n, "%s%s: %s", n ? "; " : "",
+				      cowfs_limit_word[i], found[i].works ? "yes" : found[i].why);
+	}
+	f->grade = any ? GOOD : NOTE;
+	if (!any)
+		str_fmt(f->todo, sizeof(f->todo),
+			"disk.max and disk.inodes are refused here; cos-limits(5) tells what they "
+			"need");
 }
 
 static void check_overlay(const struct daemon *d, struct finding *f)
@@ -256,6 +276,7 @@ static const struct {
 	{ "ids", check_ids },
 	{ "ksm", check_ksm },
 	{ "network", check_network },
+	{ "disk-limits", check_disk },
 };
 
 int api_host_doctor(struct call *c, json_t *params, struct cos_err *err)

@@ -7,6 +7,7 @@
 #include "cosd/api.h"
 #include "cosd/bucket.h"
 #include "cosd/cpus.h"
+#include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/io-bucket.h"
 #include "cosd/health.h"
@@ -76,7 +77,7 @@ static int apply_live(struct guest *g, const struct spec *next, bool force, stru
 
 	if (g->slot < 0)
 		return 0;
-	for (enum limit_id id = LIMIT__NET; id < LIMIT__N; id++) {
+	for (enum limit_id id = LIMIT__DISK; id < LIMIT__N; id++) {
 		if (next->limits.v[id] != g->spec.limits.v[id])
 			return cos_advise(err,
 					  cos_fail(err, COS_E_STATE, 0,
@@ -144,6 +145,24 @@ static void follow(struct guest *g, const struct spec *before)
 		cpus_share(g->d);
 }
 
+/* Disk limits come last: a file system that has grown stays so. */
+static int keep(struct guest *g, json_t **own, struct spec *next, struct cos_err *err)
+{
+	struct cos_err ignored;
+	int r;
+
+	swap(g, own, next);
+	r = store_put_spec(g, err);
+	if (r == 0 && (r = disk_set(g, &next->limits, err)) < 0) {
+		swap(g, own, next);
+		store_put_spec(g, &ignored);
+		disk_set(g, &next->limits, &ignored);
+	} else if (r < 0) {
+		swap(g, own, next);
+	}
+	return r;
+}
+
 static int change(struct guest *g, json_t *change_doc, bool force, struct cos_err *err)
 {
 	auto_json json_t *own = jsonx_patch(g->own, change_doc), *doc = NULL;
@@ -161,12 +180,12 @@ static int change(struct guest *g, json_t *change_doc, bool force, struct cos_er
 		spec_done(&next);
 		return r;
 	}
-	r = rules_get(g->d, &next, err) ? apply_live(g, &next, force, err) : -EINVAL;
+	r = rules_get(g->d, &next, err) ? disk_check(g, &next, force, err) : -EINVAL;
+	if (r == 0)
+		r = apply_live(g, &next, force, err);
 	if (r == 0) {
-		swap(g, &own, &next);
-		r = store_put_spec(g, err);
+		r = keep(g, &own, &next, err);
 		if (r < 0) {
-			swap(g, &own, &next);
 			take_back_live(g, &next);
 		} else {
 			if (refused)

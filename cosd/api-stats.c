@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #include "cosd/admit.h"
 #include "cosd/api.h"
 #include "cosd/bucket.h"
 #include "cosd/cpus.h"
+#include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/io-bucket.h"
 #include "lib/base/io.h"
@@ -40,7 +40,7 @@ static json_t *limits_json(const struct limits *l)
 {
 	json_t *j = json_object();
 
-	for (enum limit_id id = 0; id < LIMIT__NET; id++)
+	for (enum limit_id id = 0; id < LIMIT__DISK; id++)
 		json_object_set_new(j, limit_defs[id].name, limit_json(l, id));
 	return j;
 }
@@ -67,8 +67,25 @@ static void put_net_stands(json_t *list, const struct guest *g)
 									    : used[NET_IN])));
 }
 
+static void put_disk_stands(json_t *list, struct guest *g)
+{
+	const struct limits *l = &g->spec.limits;
+	struct cowfs_space used;
+
+	if (!disk_used(g, &used))
+		return;
+	json_array_append_new(
+		list, json_pack("{s:s, s:o, s:I}", "limit", limit_defs[LIMIT_DISK_MAX].name, "max",
+				limit_json(l, LIMIT_DISK_MAX), "held", (json_int_t)used.bytes));
+	if (used.inodes != COWFS_NO_LIMIT)
+		json_array_append_new(list, json_pack("{s:s, s:o, s:I}", "limit",
+						      limit_defs[LIMIT_DISK_INODES].name, "max",
+						      limit_json(l, LIMIT_DISK_INODES), "held",
+						      (json_int_t)used.inodes));
+}
+
 /* What OpenVZ's user_beancounters show: held, most held, barrier, limit, times it was met. */
-static json_t *stands_json(const struct guest *g, const struct cg_guest *cg)
+static json_t *stands_json(struct guest *g, const struct cg_guest *cg)
 {
 	const struct limits *l = &g->spec.limits;
 	json_t *list = json_array();
@@ -92,6 +109,7 @@ static json_t *stands_json(const struct guest *g, const struct cg_guest *cg)
 		json_array_append_new(list, row);
 	}
 	put_net_stands(list, g);
+	put_disk_stands(list, g);
 	return list;
 }
 
@@ -132,6 +150,17 @@ void api_put_net(json_t *j, const struct guest *g)
 	}
 }
 
+void api_put_disk(json_t *j, struct guest *g)
+{
+	struct cowfs_space used;
+
+	if (!disk_used(g, &used))
+		return;
+	json_object_set_new(j, "disk_bytes", json_integer((json_int_t)used.bytes));
+	if (used.inodes != COWFS_NO_LIMIT)
+		json_object_set_new(j, "disk_inodes", json_integer((json_int_t)used.inodes));
+}
+
 static json_t *stats_of(struct guest *g, const struct ask *ask)
 {
 	struct cg_guest cg = CG_GUEST_NONE;
@@ -170,6 +199,7 @@ static json_t *stats_of(struct guest *g, const struct ask *ask)
 				    json_integer((json_int_t)g->memory.bound));
 	cg_close(&cg);
 	api_put_net(j, g);
+	api_put_disk(j, g);
 	return j;
 }
 
@@ -244,10 +274,9 @@ static struct amount plain(uint64_t total, uint64_t used)
 
 static json_t *resources_json(const struct daemon *d)
 {
-	static const char *const unit[ADMIT__N] = { "mcpu", "bytes", "bits" };
+	static const char *const unit[ADMIT__N] = { "mcpu", "bytes", "bits", "bytes" };
 	json_t *list = json_array();
 	struct amount a;
-	struct statvfs fs;
 	struct list *p;
 	uint64_t used = 0;
 
@@ -259,10 +288,6 @@ static json_t *resources_json(const struct daemon *d)
 	a = plain(admit_meminfo("SwapTotal:"),
 		  admit_meminfo("SwapTotal:") - admit_meminfo("SwapFree:"));
 	json_array_append_new(list, resource_json("swap", "bytes", &a));
-	if (fstatvfs(d->state, &fs) == 0) {
-		a = plain(fs.f_blocks * fs.f_frsize, (fs.f_blocks - fs.f_bavail) * fs.f_frsize);
-		json_array_append_new(list, resource_json("disk", "bytes", &a));
-	}
 	list_for_each(p, &d->guests)
 		used += list_entry(p, struct guest, link)->slot >= 0;
 	a = plain(d->args->id_count, used);

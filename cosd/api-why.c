@@ -4,6 +4,7 @@
 
 #include "cosd/api.h"
 #include "cosd/bucket.h"
+#include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
@@ -15,7 +16,7 @@
 
 struct cause;
 typedef void ask_fn(struct guest *g, const struct cg_guest *cg, struct cause *c);
-static ask_fn ask_group, ask_hold, ask_share, ask_net, ask_quota;
+static ask_fn ask_group, ask_hold, ask_share, ask_net, ask_quota, ask_disk;
 
 /* What meeting a limit means, and what helps. */
 static const struct meaning {
@@ -45,6 +46,10 @@ static const struct meaning {
 	{ LIMIT_NET_QUOTA, ask_quota,
 	  "has used up most of its quota: its ceiling is lowered until the period ends",
 	  "raise net.quota" },
+	{ LIMIT_DISK_MAX, ask_disk, "has no space left for its files",
+	  "raise disk.max, or remove files" },
+	{ LIMIT_DISK_INODES, ask_disk, "has as many files as it may",
+	  "raise disk.inodes, or remove files" },
 };
 
 struct cause {
@@ -121,6 +126,18 @@ static void ask_quota(struct guest *g, const struct cg_guest *cg, struct cause *
 {
 	(void)cg;
 	c->times = c->now = net_quota_binds(g);
+}
+
+static void ask_disk(struct guest *g, const struct cg_guest *cg, struct cause *c)
+{
+	struct cowfs_space used;
+
+	(void)cg;
+	c->times = 0;
+	if (!disk_used(g, &used) || !disk_is_full(g, c->m->limit, &used))
+		return;
+	c->times = LIMIT_MAX;
+	c->now = true;
 }
 
 static json_t *causes_of(struct guest *g, const struct cg_guest *cg)

@@ -11,3 +11,5 @@ COS_METHODS(X)
 /* What the guest sent and received, as of the last look, into J. */
 struct guest;
 void api_put_net(json_t *j, const struct guest *g);
+/* The same of its own files, if they are counted. */
+void api_put_disk(json_t *j, struct guest *g);

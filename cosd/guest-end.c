@@ -5,6 +5,7 @@
 #include "cosd/admit.h"
 #include "cosd/bucket.h"
 #include "cosd/call.h"
+#include "cosd/disk.h"
 #include "cosd/cpus.h"
 #include "cosd/guest.h"
 #include "cosd/io-bucket.h"
@@ -42,6 +43,7 @@ int act_reap(struct guest *g, struct cos_err *err)
 	POINT_AFTER("end", "reap");
 	close_p(&g->pidfd);
 	close_p(&g->console);
+	disk_end(g);
 	keeplink_del(g->d, (uint32_t)g->slot);
 	g->pid = 0;
 	event_say(g->d, g->name, "exit",

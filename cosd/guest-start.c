@@ -10,6 +10,7 @@
 #include "cosd/bucket.h"
 #include "cosd/call.h"
 #include "cosd/cpus.h"
+#include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/io-bucket.h"
 #include "cosd/health.h"
@@ -279,6 +280,8 @@ static int acquire(struct guest *g, struct cos_err *err)
 		r = cowfs_root_open(&g->d->cow, g->name, &g->root, err);
 		opened = r >= 0;
 	}
+	if (r >= 0)
+		r = disk_begin(g, err);
 	if (r >= 0 && g->spec.is_volatile)
 		r = cowfs_root_revolatile(&g->root, g->d->boot_id, g->spec.ephemeral, err);
 	if (r >= 0 && !(g->launch = new_launch(g, rules)))

@@ -7,7 +7,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cosd/admit.h"
 #include "cosd/call.h"
+#include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/health.h"
 #include "cosd/hook.h"
@@ -70,7 +72,7 @@ struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct
 	g->name = g->spec.name;
 	if (spec->hostname == spec->name)
 		g->spec.hostname = g->spec.name;
-	g->slot = g->pidfd = g->console = g->view = -1;
+	g->slot = g->pidfd = g->console = g->view = g->disk = -1;
 	memset(g->stdio, -1, sizeof(g->stdio));
 	list_init(&g->waits);
 	g->status = STATUS_NONE;
@@ -90,6 +92,7 @@ static void guest_free_now(struct loop_timer *t)
 	json_decref(g->steps);
 	free(g->net);
 	free(g->why);
+	disk_end(g);
 	meter_free(g);
 	spec_done(&g->spec);
 	free(g);
@@ -123,6 +126,7 @@ static void drop_logs(const struct daemon *d, const char *name)
 static int check_new(struct daemon *d, const struct spec *spec, struct cos_err *err)
 {
 	struct list *p;
+	int r;
 
 	if (guest_find(d, spec->name) || jobs_make(d, spec->name))
 		return cos_fail(err, COS_E_EXISTS, 0, "there is a guest named %s already",
@@ -136,7 +140,8 @@ static int check_new(struct daemon *d, const struct spec *spec, struct cos_err *
 				cos_fail(err, COS_E_EXISTS, 0, "the uuid is that of %s", g->name),
 				"leave the uuid out, and a new one is made");
 	}
-	return requires_check(d, spec, err);
+	r = admit_check_disk(d, NULL, &spec->limits, err);
+	return r < 0 ? r : requires_check(d, spec, err);
 }
 
 /* Parses OWN, which gets a "uuid" first. */
@@ -200,13 +205,17 @@ int guest_define(struct daemon *d, json_t *own, struct spec *spec, struct guest 
 
 int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
 {
+	struct cowfs_bounds bounds;
 	struct cowfs_source from;
 	struct spec spec;
 	int r = guest_plan(d, own, &spec, err);
 
 	if (r < 0)
 		return r;
-	from = (struct cowfs_source){ .template = spec.template, .rootfs = spec.rootfs };
+	disk_bounds(&spec, &bounds);
+	from = (struct cowfs_source){ .template = spec.template,
+				      .rootfs = spec.rootfs,
+				      .bounds = &bounds };
 	POINT_BEFORE("create", "root");
 	r = cowfs_root_make(&d->cow, spec.name, &from, !spec.ephemeral, err);
 	POINT_AFTER("create", "root");

@@ -78,6 +78,7 @@ struct guest {
 	struct memory_given memory;          /* that was taken from it; memory.c */
 	struct net_lease lease;              /* addresses and counters, net-guest.c */
 	struct launch_net *net;              /* its link, while it has a slot; NULL: none */
+	int disk;                            /* its file system, if it was asked what it has; -1 */
 	struct meter *meter;                 /* while it runs, and after that; meter.c */
 	struct list waiters; /* struct call.link: answered when it runs, fails or ends */
 };

@@ -24,6 +24,7 @@
 #include "cosd/points.h"
 #include "cosd/requires.h"
 #include "cow-fs/mount.h"
+#include "cow-fs/space.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
@@ -140,6 +141,8 @@ static int open_host(struct daemon *d, struct cos_err *err)
 	if (r < 0)
 		return r;
 	d->cow.busy_msec = 0;
+	d->cow.project_base = (uint32_t)d->conf.project_base;
+	cowfs_limit_tidy(&d->cow);
 	r = cowfs_probe(d->cow.dir, err);
 	if (r < 0)
 		return r;

@@ -1,7 +1,9 @@
 /* cow-fs/image.c - a guest's files in an ext4 of their own, on a loop device */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <linux/loop.h>
 #include <linux/mount.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
+#include "lib/kern/cap.h"
 #include "lib/kern/mnt.h"
 
 #define IMAGE      "disk.img"
@@ -26,6 +29,14 @@
 #define DISK_BLOCK 512U
 #define OWN_INODES 16U /* ext4's own, and of the overlay's folders */
 #define ATTACH_MAX 64  /* others take devices too */
+
+/* ext4's superblock, as far as we read it */
+#define SB_AT          1024
+#define SB_SIZE        1024
+#define SB_BLOCKS      0x4
+#define SB_INCOMPAT    0x60
+#define SB_BLOCKS_HIGH 0x150
+#define INCOMPAT_64BIT 0x80U
 
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* blocks */
 
@@ -183,16 +194,18 @@ static int attach(int home, int img, char path[32])
 	return r;
 }
 
-/* The image locked, so that it gets one device only, and that device. */
-static int open_image(int home, int *ret_img, char path[32], struct cos_err *err)
+/* Its device. *RET_LOCK is held while it gets one, so that it gets one only. It is not a lock on
+ * IMG: that would be held for as long as the device has IMG. */
+static int open_image(int home, int *ret_lock, char path[32], struct cos_err *err)
 {
+	auto_close int lock = openat(home, IMAGE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	auto_close int img = openat(home, IMAGE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 	int dev;
 
-	if (img < 0 || fstat(img, &st) < 0)
+	if (lock < 0 || img < 0 || fstat(img, &st) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "open " IMAGE);
-	while (flock(img, LOCK_EX) < 0) {
+	while (flock(lock, LOCK_EX) < 0) {
 		if (errno != EINTR)
 			return cos_fail(err, COS_E_KERNEL, errno, "lock " IMAGE);
 	}
@@ -201,7 +214,7 @@ static int open_image(int home, int *ret_img, char path[32], struct cos_err *err
 		dev = attach(home, img, path);
 	if (dev < 0)
 		return cos_fail(err, COS_E_KERNEL, -dev, "put " IMAGE " on a loop device");
-	*ret_img = take_fd(img);
+	*ret_lock = take_fd(lock);
 	return dev;
 }
 
@@ -214,10 +227,10 @@ static int mount_device(const char *path, struct cos_err *err)
 
 int image_mount(int home, struct cos_err *err)
 {
-	auto_close int img = -1, dev = -1;
+	auto_close int lock = -1, dev = -1;
 	char path[32];
 
-	dev = open_image(home, &img, path, err);
+	dev = open_image(home, &lock, path, err);
 	return dev < 0 ? dev : mount_device(path, err);
 }
 
@@ -239,22 +252,59 @@ static int resize(int dev, const char *path, uint64_t bytes, struct cos_err *err
 	return 0;
 }
 
+/* As the superblock has it; it is written when the file system has grown. */
+static int blocks_of(int img, uint64_t *ret)
+{
+	unsigned char sb[SB_SIZE];
+	uint32_t low, high, incompat;
+
+	if (pread(img, sb, sizeof(sb), SB_AT) != sizeof(sb))
+		return -EIO;
+	memcpy(&low, sb + SB_BLOCKS, sizeof(low));
+	memcpy(&high, sb + SB_BLOCKS_HIGH, sizeof(high));
+	memcpy(&incompat, sb + SB_INCOMPAT, sizeof(incompat));
+	*ret = le32toh(low);
+	if (le32toh(incompat) & INCOMPAT_64BIT)
+		*ret |= (uint64_t)le32toh(high) << 32;
+	return 0;
+}
+
+static int lengthen(int img, uint64_t bytes, struct cos_err *err)
+{
+	if (!cap_have(CAP_SYS_RESOURCE))
+		return cos_advise(err,
+				  cos_fail(err, COS_E_UNSUPPORTED, 0,
+					   "ext4 grows for nobody without CAP_SYS_RESOURCE"),
+				  "start cosd with all capabilities");
+	if (ftruncate(img, (off_t)bytes) < 0 || fsync(img) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "make " IMAGE " longer");
+	return 0;
+}
+
 int image_grow(int home, uint64_t bytes, struct cos_err *err)
 {
-	auto_close int img = -1, dev = -1;
+	auto_close int img = openat(home, IMAGE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	auto_close int lock = -1, dev = -1;
+	uint64_t blocks = 0;
 	char path[32];
 	struct stat st;
+	int r;
 
-	dev = open_image(home, &img, path, err);
-	if (dev < 0)
-		return dev;
+	if (img < 0 || fstat(img, &st) < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open " IMAGE);
 	bytes = bytes / BLOCK * BLOCK;
-	if (fstat(img, &st) < 0 ||
-	    (bytes > (uint64_t)st.st_size && (ftruncate(img, (off_t)bytes) < 0 || fsync(img) < 0)))
-		return cos_fail(err, COS_E_KERNEL, errno, "make " IMAGE " longer");
+	r = bytes > (uint64_t)st.st_size ? lengthen(img, bytes, err) : 0;
+	if (r < 0)
+		return r;
 	if (bytes < (uint64_t)st.st_size)
 		bytes = (uint64_t)st.st_size;
-	return resize(dev, path, bytes, err);
+	r = blocks_of(img, &blocks);
+	if (r < 0)
+		return cos_fail(err, COS_E_KERNEL, -r, "read the superblock of " IMAGE);
+	if (blocks >= bytes / BLOCK)
+		return 0;
+	dev = open_image(home, &lock, path, err);
+	return dev < 0 ? dev : resize(dev, path, bytes, err);
 }
 
 int image_size(int home, uint64_t *ret_bytes, uint64_t *ret_taken)

@@ -1,6 +1,7 @@
 /* cow-fs/space.c - bounds of the space that a guest's own files take */
 #include <errno.h>
 #include <inttypes.h>
+#include <sys/vfs.h>
 
 #include "cow-fs/image.h"
 #include "cow-fs/project.h"
@@ -141,14 +142,25 @@ int cowfs_limit_set(int home, const struct cowfs_space *max, struct cos_err *err
 		"host can enforce");
 }
 
-int cowfs_limit_used(int home, struct cowfs_space *ret)
+int cowfs_limit_open(int home, struct cos_err *err)
 {
+	return image_mount(home, err);
+}
+
+int cowfs_limit_used(int home, int disk, struct cowfs_space *ret)
+{
+	struct statfs fs;
 	uint64_t bytes;
 
 	switch (cowfs_limit_kind(home)) {
 	case COWFS_LIMIT_PROJECT:
 		return project_used(home, ret);
 	case COWFS_LIMIT_LOOP:
+		if (disk >= 0 && fstatfs(disk, &fs) == 0) {
+			ret->bytes = (fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
+			ret->inodes = fs.f_files - fs.f_ffree;
+			return 0;
+		}
 		ret->inodes = COWFS_NO_LIMIT;
 		return image_size(home, &bytes, &ret->bytes);
 	case COWFS_LIMIT__N:
@@ -163,4 +175,10 @@ void cowfs_limit_drop(int home)
 
 	if (project_of(home))
 		project_limit(home, &none);
+}
+
+void cowfs_limit_tidy(const struct cowfs *c)
+{
+	if (!project_enforced(c->dir)[0])
+		project_tidy(c);
 }

@@ -57,8 +57,13 @@ enum cowfs_limit_kind cowfs_limit_kind(int home);
 /* Sets it; the guest may run. Unsupported when HOME has no kind, or one that cannot do that. Less
  * than is used is set as it is, but not with a loop image. */
 int cowfs_limit_set(int home, const struct cowfs_space *max, struct cos_err *err);
-/* What it takes, without looking at each file. INODES is COWFS_NO_LIMIT when that is not known.
- * -ENODATA: has no kind. Leaf. */
-int cowfs_limit_used(int home, struct cowfs_space *ret);
+/* Of a guest that runs on a loop image: its file system, for cowfs_limit_used(). It is in use until
+ * the descriptor is closed. */
+int cowfs_limit_open(int home, struct cos_err *err);
+/* What it takes, without looking at each file. With a loop image and DISK < 0 that is what the file
+ * takes of the host's disk, and INODES is COWFS_NO_LIMIT: unknown. -ENODATA: has no kind. Leaf. */
+int cowfs_limit_used(int home, int disk, struct cowfs_space *ret);
+/* Limits that a crash has left without files go away. Leaf. */
+void cowfs_limit_tidy(const struct cowfs *c);
 /* For a directory that is nobody's from now on. Leaf. */
 void cowfs_limit_drop(int home);

@@ -294,10 +294,9 @@ static int print_limits(const char *arg)
 	return 0;
 }
 
-static int print_net_limits(const char *arg)
+static void print_range(enum limit_id from, enum limit_id to)
 {
-	(void)arg;
-	for (enum limit_id id = LIMIT__CG; id < LIMIT__NET; id++) {
+	for (enum limit_id id = from; id < to; id++) {
 		const struct limit_def *d = &limit_defs[id];
 		char range[LIMIT_TEXT_SIZE], value[LIMIT_TEXT_SIZE];
 
@@ -306,13 +305,26 @@ static int print_net_limits(const char *arg)
 		printf("\tRange %s; default *%s*.\n\n", limit_range(id, range),
 		       limit_print(id, d->dflt, value));
 	}
+}
+
+static int print_net_limits(const char *arg)
+{
+	(void)arg;
+	print_range(LIMIT__CG, LIMIT__NET);
+	return 0;
+}
+
+static int print_disk_limits(const char *arg)
+{
+	(void)arg;
+	print_range(LIMIT__NET, LIMIT__DISK);
 	return 0;
 }
 
 static int print_rlimits(const char *arg)
 {
 	(void)arg;
-	for (enum limit_id id = LIMIT__NET; id < LIMIT__N; id++) {
+	for (enum limit_id id = LIMIT__DISK; id < LIMIT__N; id++) {
 		put_bold(limit_defs[id].name);
 		printf(" (%s)\n\t%s\n\n", unit_words[limit_defs[id].unit], limit_defs[id].help);
 	}
@@ -486,6 +498,7 @@ static const struct {
 	{ "command", print_command, true },
 	{ "limits", print_limits, false },
 	{ "net-limits", print_net_limits, false },
+	{ "disk-limits", print_disk_limits, false },
 	{ "rlimits", print_rlimits, false },
 	{ "keys", print_keys, false },
 	{ "errors", print_errors, false },
@@ -604,6 +617,8 @@ static void tsv_limits(void)
 			       f2 ?: "-", v2, beside(id));
 		} else if (id < LIMIT__NET)
 			printf("net-limit\t%s\t%s\n", d->name, limit_text(&l, id, value));
+		else if (id < LIMIT__DISK)
+			printf("disk-limit\t%s\t%s\n", d->name, limit_text(&l, id, value));
 		else
 			printf("rlimit\t%s\t%s\n", d->name, unit_words[d->unit]);
 	}

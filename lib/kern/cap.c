@@ -122,3 +122,10 @@ int cap_raise_all(void)
 	s.effective = s.permitted;
 	return sets_write(&s);
 }
+
+bool cap_have(unsigned cap)
+{
+	struct sets s = { 0 };
+
+	return sets_read(&s) == 0 && s.effective >> cap & 1;
+}

@@ -1,6 +1,7 @@
 /* lib/kern/cap.h - capability sets of a guest's first process (libcap) */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/err.h"
@@ -21,6 +22,9 @@ int cap_drop_bounding(cap_mask keep);
 /* Effective, permitted and inheritable := KEEP / KEEP / none, ambient cleared. What the caller does
  * not hold itself is left out: a host's root may lack some. Leaf; no allocation. */
 int cap_set(cap_mask keep);
+
+/* Whether the calling thread may use CAP now. Leaf; no allocation. */
+bool cap_have(unsigned cap);
 
 /* Raises everything in the permitted set again, as after setfsuid(). Leaf; no allocation. */
 int cap_raise_all(void);

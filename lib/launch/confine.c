@@ -60,7 +60,7 @@ int child_become_root(struct cos_err *err)
 int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host,
 		  struct cos_err *err)
 {
-	for (enum limit_id id = LIMIT__NET; id < LIMIT__N; id++) {
+	for (enum limit_id id = LIMIT__DISK; id < LIMIT__N; id++) {
 		uint64_t v = spec->limits.v[id];
 		struct rlimit lim = { .rlim_cur = v == LIMIT_MAX ? RLIM_INFINITY : v };
 		char text[LIMIT_TEXT_SIZE];

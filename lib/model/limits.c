@@ -22,7 +22,7 @@ const struct limit_def limit_defs[LIMIT__N] = {
 #undef X
 #define X(id, n, u, lo, hi, w, def, h)                                                             \
 	[LIMIT_##id] = { n, UNIT_##u, lo, hi, w, def, def, CTL__N, -1, h },
-		COS_NET_LIMITS(X)
+		COS_NET_LIMITS(X) COS_DISK_LIMITS(X)
 #undef X
 #define X(id, n, u, res, h)                                                                        \
 	[LIMIT_##id] = { .name = n,                                                                \

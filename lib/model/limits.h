@@ -60,7 +60,9 @@ enum limit_id {
 	COS_CG_LIMITS(X) LIMIT__CG, /* rows below this one live in control groups */
 	LIMIT__FIRST_NET = LIMIT__CG - 1,
 	COS_NET_LIMITS(X) LIMIT__NET, /* from LIMIT__CG to here: the network's */
-	LIMIT__FIRST_R = LIMIT__NET - 1,
+	LIMIT__FIRST_DISK = LIMIT__NET - 1,
+	COS_DISK_LIMITS(X) LIMIT__DISK, /* from LIMIT__NET to here: of its files */
+	LIMIT__FIRST_R = LIMIT__DISK - 1,
 	COS_RLIMITS(X)
 #undef X
 		LIMIT__N

@@ -333,6 +333,28 @@ static int parse_restart(json_t *v, const char *at, void *to, struct cos_err *er
 	return jsonx_bad(err, at, "\"%s\" is not one of no, on-failure, always", t);
 }
 
+static int parse_disk_quota(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	static const char *const names[] = {
+		[DISK_AUTO] = "auto",
+		[DISK_PROJECT] = "project",
+		[DISK_LOOP] = "loop",
+	};
+	struct spec *s = to;
+	const char *t;
+	int r = need_text(v, 16, at, &t, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(t, names[i]) == 0) {
+			s->disk_quota = i;
+			return 0;
+		}
+	}
+	return jsonx_bad(err, at, "\"%s\" is not one of auto, project, loop", t);
+}
+
 static int parse_signal(json_t *v, const char *at, void *to, struct cos_err *err)
 {
 	struct spec *s = to;
@@ -492,6 +514,7 @@ NET_KEY(peers)
 #define T_BINDS(m)       FN(parse_binds)
 #define T_LIMITS(m)      FN(parse_limits)
 #define T_REQUIRES(m)    FN(parse_requires)
+#define T_DISK_QUOTA(m)  FN(parse_disk_quota)
 #define T_NET_MODE(m)    FN(parse_net_mode)
 #define T_NET_ADDRESS(m) FN(parse_net_address)
 #define T_NET_BRIDGE(m)  FN(parse_net_bridge)

@@ -34,6 +34,8 @@ enum hook_id {
 		HOOK__N
 };
 
+enum disk_quota { DISK_AUTO, DISK_PROJECT, DISK_LOOP };
+
 enum health_action { HEALTH_DO_NOTHING, HEALTH_DO_RESTART, HEALTH_DO_KILL };
 
 struct spec_health {
@@ -67,6 +69,7 @@ struct spec {
 	unsigned n_binds;
 	struct limits limits;
 	struct net_spec net;
+	enum disk_quota disk_quota;
 	enum restart_policy restart;
 	int stop_signal;
 	uint64_t stop_timeout; /* seconds */
