@@ -120,6 +120,7 @@ static const struct gauge {
 	{ "memory_bytes", "cos_guest_memory_bytes", "Memory in use, page cache included." },
 	{ "cache_bytes", "cos_guest_page_cache_bytes", "Page cache of that." },
 	{ "pids", "cos_guest_processes", "Processes and threads." },
+	{ "disk_bytes", "cos_guest_disk_bytes", "Disk space of its own files." },
 };
 
 static void put_gauges(FILE *f, json_t *guests)
@@ -129,8 +130,11 @@ static void put_gauges(FILE *f, json_t *guests)
 		size_t k;
 
 		put_head(f, gauges[i].family, "gauge", gauges[i].help);
-		json_array_foreach(guests, k, g)
-			put_value(f, g, gauges[i].family, "", (double)number(g, gauges[i].key));
+		json_array_foreach(guests, k, g) {
+			if (json_object_get(g, gauges[i].key))
+				put_value(f, g, gauges[i].family, "",
+					  (double)number(g, gauges[i].key));
+		}
 	}
 }
 

@@ -129,6 +129,8 @@ static json_t *metrics_of(const struct guest *g)
 		      "state", guest_state_name[g->state], "owner", (json_int_t)g->spec.owner,
 		      "memory_bytes", (json_int_t)v.memory_bytes, "cache_bytes",
 		      (json_int_t)v.cache_bytes, "pids", (json_int_t)v.pids);
+	if (v.disk_bytes != UINT64_MAX)
+		json_object_set_new(j, "disk_bytes", json_integer((json_int_t)v.disk_bytes));
 	for (int i = 0; i < METRIC__N; i++)
 		json_object_set_new(j, metric_defs[i].key, json_integer((json_int_t)v.value[i]));
 	return j;

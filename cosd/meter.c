@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/meter.h"
 #include "lib/base/clock.h"
@@ -35,7 +36,9 @@ struct meter {
 	uint64_t at_usec;          /* of the last look */
 	uint64_t pass;             /* of the last reading */
 	uint64_t memory_bytes, cache_bytes, pids;
-	struct sum memory, cache, processes;
+	struct sum memory, cache, processes, disk;
+	uint64_t disk_bytes;     /* UINT64_MAX: not known */
+	uint64_t disk_seen_usec; /* METRIC_SEEN when they were looked at */
 	struct ledger_sample s;
 };
 
@@ -116,6 +119,20 @@ static void put_net(struct guest *g, uint64_t *to)
 	}
 }
 
+/* Seldom: it takes some calls, and does not change fast. */
+static void look_at_disk(struct guest *g)
+{
+	struct meter *m = g->meter;
+	uint64_t seen = m->s.value[METRIC_SEEN], before = m->disk_bytes;
+	struct cowfs_space s;
+
+	m->disk_bytes = disk_taken(g, &s) ? s.bytes : UINT64_MAX;
+	if (before != UINT64_MAX && m->disk_bytes != UINT64_MAX)
+		add(&m->disk, middle(before, m->disk_bytes) / 1024 * (seen - m->disk_seen_usec),
+		    USEC_PER_SEC);
+	m->disk_seen_usec = seen;
+}
+
 /* All counters, as of the look that was just made; those of the network as of the last one there.
  */
 static void read_counters(struct guest *g)
@@ -136,6 +153,8 @@ static void read_counters(struct guest *g)
 	v[METRIC_MEMORY] = m->memory.whole;
 	v[METRIC_CACHE] = m->cache.whole;
 	v[METRIC_PIDS] = m->processes.whole;
+	look_at_disk(g);
+	v[METRIC_DISK] = m->disk.whole;
 	put_net(g, v);
 	m->cache_bytes = c.cache_bytes;
 	m->s.boot_usec = m->at_usec;
@@ -270,7 +289,9 @@ void meter_begin(struct guest *g, bool adopted, uint64_t start_ticks)
 	put_net(g, m->s.base);
 	m->at_usec = now;
 	m->memory_bytes = m->cache_bytes = m->pids = 0;
+	m->disk_bytes = UINT64_MAX;
 	m->running = m->fresh = true;
+	look_at_disk(g);
 }
 
 void meter_last(struct guest *g)
@@ -311,6 +332,7 @@ bool meter_view(const struct guest *g, struct meter_view *ret)
 	ret->memory_bytes = m->memory_bytes;
 	ret->cache_bytes = m->cache_bytes;
 	ret->pids = m->pids;
+	ret->disk_bytes = m->disk_bytes;
 	return true;
 }
 

@@ -32,6 +32,7 @@ void meter_free(struct guest *g);
 struct meter_view {
 	uint64_t value[METRIC__N];
 	uint64_t memory_bytes, cache_bytes, pids;
+	uint64_t disk_bytes; /* UINT64_MAX: not known */
 };
 bool meter_view(const struct guest *g, struct meter_view *ret);
 /* What the guest has read from and written to disks by now; false: it does not run. */

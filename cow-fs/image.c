@@ -78,8 +78,9 @@ static int run_mke2fs(int home, const struct cowfs_space *max, struct cos_err *e
 			 NULL,
 			 NULL,
 			 NULL,
+			 NULL,
 			 NULL };
-	char **end = argv + 15;
+	char **end = argv + 15; /* at the five that are free, the last of which stays */
 	int r;
 
 	if (!program_find("mke2fs", path))

@@ -163,6 +163,7 @@ missing() { # KIND COLUMN PAGE...: rows that are not bold in one of the pages
 }
 all "cos-limits(5) has every limit" missing limit 1 cos-limits.5
 all "cos-limits(5) has every limit of the network" missing net-limit 1 cos-limits.5
+all "cos-limits(5) has every limit of disk space" missing disk-limit 1 cos-limits.5
 all "cos-limits(5) has every limit of a process" missing rlimit 1 cos-limits.5
 all "cos-limits(5) has the kernel's files, v1" missing limit 4 cos-limits.5
 all "cos-limits(5) has the kernel's files, v2" missing limit 6 cos-limits.5
@@ -191,6 +192,7 @@ all "cosctl(1) and cos-api(7) have every error with its exit status" missing_err
 	rows limit | cut -f 4
 	rows limit | cut -f 6
 	rows net-limit | cut -f 1
+	rows disk-limit | cut -f 1
 	rows rlimit | cut -f 1
 	rows key | cut -f 1
 	rows member | cut -f 2
@@ -311,6 +313,7 @@ get_all >"$M/got1"
 	rows key | cut -f 1 | grep -vx 'limits\|seccomp'
 	rows limit | cut -f 1
 	rows net-limit | cut -f 1
+	rows disk-limit | cut -f 1
 	rows rlimit | cut -f 1
 } >"$M/table"
 same "get lists keys and limits, but limits and seccomp" "$M/table" "$M/got1"
@@ -404,6 +407,7 @@ taken_nonsense() {
 	{
 		rows limit | cut -f 1
 		rows net-limit | cut -f 1
+		rows disk-limit | cut -f 1
 		rows rlimit | cut -f 1
 	} | while read -r name; do
 		for v in nonsense -1 99999999999999999999; do
