@@ -12,7 +12,8 @@ enum conf_when { C_START, C_LIVE };
 struct conf {
 	uint64_t id_base, id_count, console_log_bytes, events_log_bytes;
 	uint64_t prepare_slots, connections_max, connections_per_user, log_level;
-	uint64_t net_masquerade, overcommit_cpu, overcommit_memory, overcommit_network, overcommit_disk, project_base;
+	uint64_t net_masquerade, overcommit_cpu, overcommit_memory, overcommit_network,
+		overcommit_disk, project_base;
 	uint64_t ledger_interval, ledger_keep_interval, ledger_keep_minute, ledger_keep_hour,
 		ledger_keep_day; /* seconds */
 	uint64_t memory_spare, memory_idle_tax, memory_host_share;

@@ -97,7 +97,7 @@ int project_give(const struct cowfs *c, int dir)
 	/* A number is seen to be used as soon as the directory has it. */
 	auto_close int lock =
 		openat(c->dir, "project.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	struct fsxattr a;
+	struct fsxattr a = { 0 };
 	uint32_t id = 0;
 	int r;
 
