@@ -28,7 +28,8 @@
 #define BLOCK      4096U
 #define DISK_BLOCK 512U
 #define OWN_INODES 16U /* ext4's own, and of the overlay's folders */
-#define ATTACH_MAX 64  /* others take devices too */
+#define WORDS_MAX  24
+#define ATTACH_MAX 64 /* others take devices too */
 
 /* ext4's superblock, as far as we read it */
 #define SB_AT          1024
@@ -56,43 +57,46 @@ bool image_is_there(int home)
 
 /* ---- making ---- */
 
-static int run_mke2fs(int home, const struct cowfs_space *max, struct cos_err *err)
+/* ARGV takes WORDS_MAX. */
+static void make_words(const struct cowfs_space *max, char **argv, char blocks[24], char inodes[24])
 {
-	char path[PROGRAM_PATH_SIZE], blocks[24], inodes[40];
+	static const char *const words[] = { "mke2fs",
+					     "-q",
+					     "-F",
+					     "-t",
+					     "ext4",
+					     "-b",
+					     "4096",
+					     "-m",
+					     "0",
+					     "-E",
+					     "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+					     "-d",
+					     IMAGE_SEED,
+					     "-i",
+					     "8192" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		*argv++ = (char *)words[i];
+	if (max->inodes != COWFS_NO_LIMIT) {
+		snprintf(inodes, 24, "%" PRIu64, max->inodes + OWN_INODES);
+		*argv++ = "-N";
+		*argv++ = inodes;
+	}
+	snprintf(blocks, 24, "%" PRIu64, max->bytes / BLOCK);
+	*argv++ = IMAGE;
+	*argv++ = blocks;
+	*argv = NULL;
+}
+
+static int run_mke2fs(int home, const char *path, const struct cowfs_space *max,
+		      struct cos_err *err)
+{
+	char *argv[WORDS_MAX], blocks[24], inodes[24];
 	auto_free char *said = NULL;
-	char *argv[] = { "mke2fs",
-			 "-q",
-			 "-F",
-			 "-t",
-			 "ext4",
-			 "-b",
-			 "4096",
-			 "-m",
-			 "0",
-			 "-E",
-			 "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
-			 "-d",
-			 IMAGE_SEED,
-			 "-i",
-			 "8192",
-			 NULL,
-			 NULL,
-			 NULL,
-			 NULL,
-			 NULL };
-	char **end = argv + 15; /* at the five that are free, the last of which stays */
 	int r;
 
-	if (!program_find("mke2fs", path))
-		return cos_fail(err, COS_E_UNSUPPORTED, 0, "%s", image_try());
-	snprintf(blocks, sizeof(blocks), "%" PRIu64, max->bytes / BLOCK);
-	snprintf(inodes, sizeof(inodes), "%" PRIu64, max->inodes + OWN_INODES);
-	if (max->inodes != COWFS_NO_LIMIT) {
-		*end++ = "-N";
-		*end++ = inodes;
-	}
-	*end++ = IMAGE;
-	*end = blocks;
+	make_words(max, argv, blocks, inodes);
 	r = program_run(home, path, argv, &said);
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "run mke2fs");
@@ -106,15 +110,18 @@ static int run_mke2fs(int home, const struct cowfs_space *max, struct cos_err *e
 int image_make(int home, const struct cowfs_space *max, struct cos_err *err)
 {
 	auto_close int img = -1;
+	char path[PROGRAM_PATH_SIZE];
 	int r;
 
+	if (!program_find("mke2fs", path))
+		return cos_fail(err, COS_E_UNSUPPORTED, 0, "%s", image_try());
 	if (max->bytes < IMAGE_MIN || max->bytes == COWFS_NO_LIMIT)
 		return cos_fail(err, COS_E_INVALID, 0,
 				"a file system in a loop image needs disk.max of 16M or more");
 	img = openat(home, IMAGE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (img < 0 || ftruncate(img, (off_t)(max->bytes / BLOCK * BLOCK)) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "make " IMAGE);
-	r = run_mke2fs(home, max, err);
+	r = run_mke2fs(home, path, max, err);
 	if (r < 0)
 		return r;
 	r = io_remove_tree(home, IMAGE_SEED, 0);
