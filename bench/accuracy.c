@@ -6,11 +6,11 @@
  * numbers, in turn, round after round: what the kernel, the disk and the neighbours miss shows in
  * both. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 
 #include "bench/accuracy.h"
 #include "bench/subject.h"
+#include "lib/base/own.h"
 
 static const char *const side_name[SIDE__N] = { "cos", "bare" };
 
@@ -63,28 +63,16 @@ bool run_wants(const struct run *run, const char *what)
 
 static int parse(int argc, char **argv, struct run *run)
 {
-	static const struct option longs[] = { { "rounds", required_argument, NULL, 'r' },
-					       { "seconds", required_argument, NULL, 's' },
-					       { "only", required_argument, NULL, 'o' },
-					       { NULL, 0, NULL, 0 } };
-	int c, r = 0;
-
-	while (r == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'r')
-			r = bench_parse_number(optarg, 30, &run->rounds);
-		else if (c == 's')
-			r = bench_parse_number(optarg, 30, &run->seconds);
-		else if (c == 'o')
-			run->only = optarg;
-		else
-			r = -EINVAL;
-	}
-	if (r == 0 && optind == argc)
-		return 0;
-	fprintf(stderr,
+	const struct bench_option options[] = {
+		{ .name = "rounds", .max = 30, .number = &run->rounds },
+		{ .name = "seconds", .max = 30, .number = &run->seconds },
+		{ .name = "only", .word = &run->only },
+	};
+	static const char usage[] =
 		"usage: accuracy [--rounds N] [--seconds N] [--only NAME,NAME] (1 to 30 each)\n"
-		"NAME: cpu.rate cpu.burst cpu.share io.weight io.rbps io.wbps io.riops io.wiops\n");
-	return -EINVAL;
+		"NAME: cpu.rate cpu.burst cpu.share io.weight io.rbps io.wbps io.riops io.wiops\n";
+
+	return bench_parse(argc, argv, options, ARRAY_SIZE(options), usage);
 }
 
 static int measure(struct run *run, const struct bench *b)
@@ -101,6 +89,7 @@ static int measure(struct run *run, const struct bench *b)
 	if (r == 0)
 		r = accuracy_io(run);
 	daemon_close(&d);
+	run->d = NULL;
 	return r;
 }
 

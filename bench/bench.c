@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -525,4 +526,28 @@ int bench_parse_number(const char *s, unsigned max, unsigned *ret)
 		return -ERANGE;
 	*ret = (unsigned)v;
 	return 0;
+}
+
+static int take_option(const struct bench_option *o)
+{
+	if (!o->word)
+		return bench_parse_number(optarg, o->max, o->number);
+	*o->word = optarg;
+	return 0;
+}
+
+int bench_parse(int argc, char **argv, const struct bench_option *options, unsigned n,
+		const char *usage)
+{
+	struct option longs[BENCH_OPTIONS + 1] = { 0 };
+	int at, c, r = 0;
+
+	for (unsigned i = 0; i < n && i < BENCH_OPTIONS; i++)
+		longs[i] = (struct option){ options[i].name, required_argument, NULL, 'o' };
+	while (r == 0 && (c = getopt_long(argc, argv, "", longs, &at)) != -1)
+		r = c == 'o' ? take_option(&options[at]) : -EINVAL;
+	if (r == 0 && optind == argc)
+		return 0;
+	fputs(usage, stderr);
+	return -EINVAL;
 }

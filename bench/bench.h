@@ -85,3 +85,16 @@ void samples_free(struct samples *s);
 bool bench_wants(const char *only, const char *what);
 /* A number from 1 to MAX. */
 int bench_parse_number(const char *s, unsigned max, unsigned *ret);
+
+/* "--NAME VALUE": a number from 1 to MAX, or a word, borrowed. */
+struct bench_option {
+	const char *name;
+	unsigned max;
+	unsigned *number;
+	const char **word; /* NULL: it is a number */
+};
+#define BENCH_OPTIONS 8
+/* Takes all N options, at most BENCH_OPTIONS; there is nothing else on the command line. When there
+ * is, prints USAGE and returns -EINVAL. */
+int bench_parse(int argc, char **argv, const struct bench_option *options, unsigned n,
+		const char *usage);

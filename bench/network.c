@@ -6,7 +6,6 @@
  * namespace with an HTB class of the same numbers, made by tc: what the kernel misses shows in
  * both. What costs time is compared in a second table. */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -216,28 +215,16 @@ static int measure(struct bed *bed)
 
 static int parse(int argc, char **argv, struct bed *bed)
 {
-	static const struct option longs[] = { { "rounds", required_argument, NULL, 'r' },
-					       { "seconds", required_argument, NULL, 's' },
-					       { "only", required_argument, NULL, 'o' },
-					       { NULL, 0, NULL, 0 } };
-	int c, r = 0;
+	const struct bench_option options[] = {
+		{ .name = "rounds", .max = 30, .number = &bed->rounds },
+		{ .name = "seconds", .max = 30, .number = &bed->seconds },
+		{ .name = "only", .word = &bed->only },
+	};
+	static const char usage[] =
+		"usage: network [--rounds N] [--seconds N] [--only NAME,NAME] (1 to 30 each)\n"
+		"NAME: net.ceil udp tcp guarantee share path flood start setup\n";
 
-	while (r == 0 && (c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		if (c == 'r')
-			r = bench_parse_number(optarg, 30, &bed->rounds);
-		else if (c == 's')
-			r = bench_parse_number(optarg, 30, &bed->seconds);
-		else if (c == 'o')
-			bed->only = optarg;
-		else
-			r = -EINVAL;
-	}
-	if (r == 0 && optind == argc)
-		return 0;
-	fprintf(stderr, "usage: network [--rounds N] [--seconds N] [--only NAME,NAME] (1 to 30 "
-			"each)\nNAME: net.ceil udp tcp guarantee share "
-			"path flood start setup\n");
-	return -EINVAL;
+	return bench_parse(argc, argv, options, ARRAY_SIZE(options), usage);
 }
 
 int main(int argc, char **argv)
