@@ -45,7 +45,7 @@ static unsigned cpus(void)
 static pid_t start_spin(const struct subject *s, uint64_t end)
 {
 	char procs[NUMBER_SIZE], until[NUMBER_SIZE];
-	const char *args[] = { "spin", procs, until, NULL };
+	const char *args[] = { "spin", procs, "0", until, NULL };
 
 	print_number(procs, cpus());
 	print_number(until, end);

@@ -23,6 +23,7 @@
 #define NUMBER_SIZE 24
 #define TIMES_MAX   1000U
 #define LINE_SIZE   24U
+#define END_OF_TIME "18446744073709551615" /* of work: they are killed */
 
 static const struct hog {
 	const char *name, *limit;
@@ -32,21 +33,21 @@ static const struct hog {
 } hogs[HOGS] = {
 	{ "cpu",
 	  "cpu.rate=25%",
-	  { "/bin/work", "spin", "4", "18446744073709551615", NULL },
+	  { "/bin/work", "spin", "4", "0", END_OF_TIME, NULL },
 	  "throttled periods",
 	  "cpu",
 	  { "cpu.stat", NULL },
 	  { "nr_throttled", NULL } },
 	{ "memory",
 	  "memory.max=64M",
-	  { "/bin/work", "eat", NULL },
+	  { "/bin/work", "eat", END_OF_TIME, NULL },
 	  "processes killed",
 	  "memory",
 	  { "memory.oom_control", "memory.events" },
 	  { "oom_kill", "oom_kill" } },
 	{ "fork",
 	  "pids.max=200",
-	  { "/bin/work", "bomb", NULL },
+	  { "/bin/work", "bomb", END_OF_TIME, NULL },
 	  "forks refused",
 	  "pids",
 	  { "pids.events", NULL },

@@ -2,14 +2,17 @@
  *
  *	work [-g DIR]... COMMAND ARGUMENT...
  *
- *	stay				waits for a signal
- *	spin PROCS END			uses CPU
- *	stall IDLE-MSEC			idles, then runs until it is held back for the first time:
- *					"CPU-USEC STALL-END-USEC", the second counted from the first
- *run read|write FILE BLOCK PROCS FROM END direct I/O at random blocks; tells how many were done
- *between FROM and END bomb				forks without end eat
- *takes memory until it is killed, again and again
- *	run TIMES PROGRAM		tells for each run the nanoseconds from fork to its end
+ *	stay					waits for a signal
+ *	spin PROCS FROM END			uses CPU
+ *	stall IDLE-MSEC				idles, then runs until it is held back for the
+ *						first time: "CPU-USEC STALL-END-USEC", the second
+ *						counted from the first
+ *	read|write FILE BLOCK PROCS FROM END	direct I/O at random blocks; tells how many were
+ *						done between FROM and END
+ *	bomb END				forks
+ *	eat END					takes memory until it is killed, again and again
+ *	run TIMES PROGRAM			tells for each run the nanoseconds from fork to
+ *						its end
  *
  * -g joins the control group DIR. FROM and END are nanoseconds of CLOCK_MONOTONIC, which guests and
  * host share. Static: it runs in a guest that has nothing else. */
@@ -75,9 +78,17 @@ static int stay(char **arg)
 	return pause();
 }
 
+static void sleep_until(uint64_t nsec)
+{
+	const struct timespec ts = { (time_t)(nsec / 1000000000U), (long)(nsec % 1000000000U) };
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) != 0)
+		;
+}
+
 static int spin(char **arg)
 {
-	uint64_t procs = number(arg[0]), end = number(arg[1]);
+	uint64_t procs = number(arg[0]), end = number(arg[2]);
 
 	for (uint64_t i = 1; i < procs && i < PROCS_MAX; i++) {
 		if (fork() == 0) {
@@ -85,6 +96,7 @@ static int spin(char **arg)
 			break;
 		}
 	}
+	sleep_until(number(arg[1]));
 	while (now(CLOCK_MONOTONIC) < end)
 		;
 	while (wait(NULL) > 0)
@@ -205,32 +217,38 @@ static int disk(char **arg)
 
 static int bomb(char **arg)
 {
-	(void)arg;
-	while (fork() >= -1)
-		; /* failures too */
-	return 1;
+	uint64_t end = number(arg[0]);
+
+	while (now(CLOCK_MONOTONIC) < end)
+		fork(); /* what fails is tried again */
+	return 0;
 }
 
-static void eat_one(void)
+static int eat_until(uint64_t end)
 {
-	for (;;) {
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (now(CLOCK_MONOTONIC) < end) {
 		char *p = mmap(NULL, EAT_STEP, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
 		if (p == MAP_FAILED)
-			_exit(1);
+			return 1;
 	}
+	return 0;
 }
 
 static int eat(char **arg)
 {
-	pid_t pid;
+	uint64_t end = number(arg[0]);
 
-	(void)arg;
-	while ((pid = fork()) != 0)
+	while (now(CLOCK_MONOTONIC) < end) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			return eat_until(end);
 		waitpid(pid, NULL, 0);
-	eat_one();
-	return 1;
+	}
+	return 0;
 }
 
 /* ---- latency ---- */
@@ -261,9 +279,9 @@ static const struct command {
 	bool with_name;
 	int (*fn)(char **arg);
 } commands[] = {
-	{ "stay", 0, false, stay }, { "spin", 2, false, spin }, { "stall", 1, false, stall },
-	{ "read", 6, true, disk },  { "write", 6, true, disk }, { "bomb", 0, false, bomb },
-	{ "eat", 0, false, eat },   { "run", 2, false, run },
+	{ "stay", 0, false, stay }, { "spin", 3, false, spin }, { "stall", 1, false, stall },
+	{ "read", 6, true, disk },  { "write", 6, true, disk }, { "bomb", 1, false, bomb },
+	{ "eat", 1, false, eat },   { "run", 2, false, run },
 };
 
 int main(int argc, char **argv)
