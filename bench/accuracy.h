@@ -1,4 +1,5 @@
-/* bench/accuracy.h - the parts of bench/accuracy: rows that are measured and the table of them */
+/* bench/accuracy.h - the parts of bench/accuracy: rows that are measured and the table of them,
+ * which bench/bucket prints as well */
 #pragma once
 
 #include "bench/daemon.h"
@@ -17,11 +18,12 @@ struct run {
 /* One line for a guest and one for the bare group: medians of the rounds. */
 struct row {
 	const char *what, *unit;
-	double asked;
+	double asked;                   /* 0: no error is told */
 	struct samples got[SIDE__N];    /* thousandths of UNIT */
 	struct samples others[SIDE__N]; /* CPU time that all else on the host used, % of a CPU */
 };
 
+extern const char row_head[];
 void row_add(struct row *row, enum side side, double got, double others);
 /* Prints and empties it. */
 void row_print(struct row *row);

@@ -16,12 +16,12 @@
 #include <unistd.h>
 
 #include "bench/daemon.h"
+#include "bench/meter.h"
 #include "cosd/ledger.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
-#include "lib/wire/client.h"
 
 #define CLOSURE_GUESTS 50
 #define CLOSURE_BUSY   10
@@ -36,65 +36,6 @@ static void row(const char *what, const char *name, double value, const char *un
 {
 	printf("%s\t%s\t%.6g\t%s\n", what, name, value, unit);
 	fflush(stdout);
-}
-
-/* --- the daemon's figures --- */
-
-static pid_t pid_in(const struct daemon *d, const char *file)
-{
-	char path[100], buf[32];
-
-	str_fmt(path, sizeof(path), "%s/%s", d->runtime, file);
-	return io_read_at(AT_FDCWD, path, buf, sizeof(buf)) > 0 ? (pid_t)strtol(buf, NULL, 10) : 0;
-}
-
-/* The worker's child that keeps the ledger. */
-static pid_t accountant_of(pid_t worker)
-{
-	char path[80], buf[8192];
-
-	str_fmt(path, sizeof(path), "/proc/%d/task/%d/children", (int)worker, (int)worker);
-	if (io_read_at(AT_FDCWD, path, buf, sizeof(buf)) <= 0)
-		return 0;
-	for (char *save, *p = strtok_r(buf, " ", &save); p; p = strtok_r(NULL, " ", &save)) {
-		char line[200];
-
-		str_fmt(path, sizeof(path), "/proc/%s/cmdline", p);
-		if (io_read_at(AT_FDCWD, path, line, sizeof(line)) > 0 &&
-		    strcmp(line + strlen(line) + 1, "--accountant") == 0)
-			return (pid_t)strtol(p, NULL, 10);
-	}
-	return 0;
-}
-
-/* CPU time of a process with one thread, in seconds; 0 when it is gone. */
-static double cpu_of(pid_t pid)
-{
-	char path[40], buf[100];
-
-	str_fmt(path, sizeof(path), "/proc/%d/schedstat", (int)pid);
-	if (pid <= 0 || io_read_at(AT_FDCWD, path, buf, sizeof(buf)) <= 0)
-		return 0;
-	return (double)strtoull(buf, NULL, 10) / 1e9;
-}
-
-static json_t *metrics(const struct daemon *d)
-{
-	auto_json json_t *params = json_object();
-	json_t *answer = NULL;
-	struct cos_err err;
-	struct client c;
-
-	if (client_open(d->socket, &c, &err) < 0)
-		return NULL;
-	client_call(&c, "io.cos.Host.Metrics", params, &answer, &err);
-	client_close(&c);
-	return answer;
-}
-
-static double of_daemon(json_t *m, const char *key)
-{
-	return (double)json_integer_value(json_object_get(json_object_get(m, "daemon"), key));
 }
 
 static void pause_sec(unsigned sec)
@@ -139,26 +80,26 @@ static int sampling(struct daemon *d)
 	if (r)
 		return r;
 	pause_sec(15); /* the starts' own work, and a whole interval */
-	worker = pid_in(d, "cosd.pid");
-	acct = accountant_of(worker);
-	before = metrics(d);
+	worker = meter_worker(d);
+	acct = meter_accountant(worker);
+	before = meter_ask(d);
 	passed = (double)bench_nsec();
-	used = cpu_of(acct);
+	used = meter_cpu(acct);
 	pause_sec(opt.seconds);
-	after = metrics(d);
+	after = meter_ask(d);
 	passed = ((double)bench_nsec() - passed) / 1e9;
 	row("sampling", "guests", opt.guests, "");
 	row("sampling", "cost",
-	    (of_daemon(after, "sampling_usec") - of_daemon(before, "sampling_usec")) / passed / 1e4,
+	    (meter_of(after, "sampling_usec") - meter_of(before, "sampling_usec")) / passed / 1e4,
 	    "% of a CPU");
-	row("sampling", "looks", (of_daemon(after, "looks") - of_daemon(before, "looks")) / passed,
+	row("sampling", "looks", (meter_of(after, "looks") - meter_of(before, "looks")) / passed,
 	    "per second");
 	row("sampling", "readings of all counters",
-	    (of_daemon(after, "readings") - of_daemon(before, "readings")) / passed, "per second");
+	    (meter_of(after, "readings") - meter_of(before, "readings")) / passed, "per second");
 	row("sampling", "whole worker",
-	    (of_daemon(after, "cpu_usec") - of_daemon(before, "cpu_usec")) / passed / 1e4,
+	    (meter_of(after, "cpu_usec") - meter_of(before, "cpu_usec")) / passed / 1e4,
 	    "% of a CPU");
-	row("sampling", "accountant", (cpu_of(acct) - used) / passed * 100, "% of a CPU");
+	row("sampling", "accountant", (meter_cpu(acct) - used) / passed * 100, "% of a CPU");
 	json_decref(before);
 	json_decref(after);
 	return daemon_call(
@@ -361,12 +302,12 @@ static double daemon_cpu(const struct daemon *d)
 		double cpu;
 	} seen[256];
 	static unsigned n;
-	pid_t worker = pid_in(d, "cosd.pid");
-	pid_t now[] = { d->pid, worker, accountant_of(worker) };
+	pid_t worker = meter_worker(d);
+	pid_t now[] = { d->pid, worker, meter_accountant(worker) };
 	double sum = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(now); i++) {
-		double cpu = cpu_of(now[i]);
+		double cpu = meter_cpu(now[i]);
 		unsigned k = 0;
 
 		while (k < n && seen[k].pid != now[i])
@@ -442,7 +383,7 @@ static int closure(struct daemon *d)
 	for (unsigned k = 0; k < opt.kills && !bench_stopped(); k++) {
 		bench_idle(opt.seconds * 1000 / (opt.kills + 1));
 		daemon_cpu(d);
-		kill(pid_in(d, "cosd.pid"), SIGKILL);
+		kill(meter_worker(d), SIGKILL);
 	}
 	bench_idle(opt.seconds * 1000 / (opt.kills + 1));
 	after = read_clocks(d);

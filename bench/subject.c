@@ -46,6 +46,13 @@ ssize_t subject_read(const struct subject *s, const char *ctl, const char *file,
 	return dir < 0 ? dir : io_read_at(dir, file, buf, size);
 }
 
+int subject_write(const struct subject *s, const char *ctl, const char *file, const char *text)
+{
+	auto_close int dir = open_group(s, ctl);
+
+	return dir < 0 ? dir : io_write_at(dir, file, text, strlen(text));
+}
+
 uint64_t subject_number(const struct subject *s, const char *ctl, const char *file, const char *key)
 {
 	size_t len = key ? strlen(key) : 0;
@@ -112,6 +119,16 @@ int subject_guest(struct subject *s, const struct daemon *d, const char *name,
 		return 0;
 	bench_show_log(d->b);
 	return tell(r < 0 ? r : -EIO, "guest", name);
+}
+
+int subject_find(struct subject *s, const struct daemon *d, const char *name)
+{
+	int r;
+
+	*s = (struct subject){ .d = d };
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	r = find_group(s);
+	return r < 0 ? tell(r, "guest", name) : 0;
 }
 
 /* ---- a bare group ---- */

@@ -24,6 +24,8 @@ struct subject {
  * NULL; COMMAND NULL: it does nothing). Telling, as all here that return an int. */
 int subject_guest(struct subject *s, const struct daemon *d, const char *name,
 		  const char *const *limits, const char *const *command);
+/* A guest that runs already; it is not to be removed by itself. */
+int subject_find(struct subject *s, const struct daemon *d, const char *name);
 /* Makes a group below the bench's own, see bench_cg_make(), with the numbers of LIKE. */
 int subject_bare(struct subject *s, const char *name, const struct subject *like);
 /* Ends all that runs in it. S may be all zeros. */
@@ -35,6 +37,8 @@ pid_t subject_start(const struct subject *s, const char *const *args, int out);
 /* Text of the group's file in the hierarchy of controller CTL: its length or -errno. */
 ssize_t subject_read(const struct subject *s, const char *ctl, const char *file, char *buf,
 		     size_t size);
+/* 0 or -errno. */
+int subject_write(const struct subject *s, const char *ctl, const char *file, const char *text);
 /* The number behind KEY in a file of lines "KEY NUMBER", or with KEY NULL the file's first; 0 if
  * there is none. */
 uint64_t subject_number(const struct subject *s, const char *ctl, const char *file,
