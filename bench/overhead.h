@@ -12,6 +12,7 @@
 #include "bench/bench.h"
 #include "bench/daemon.h"
 #include "bench/overhead-rows.def"
+#include "bench/plot.h"
 
 enum row_id {
 #define X(id, ...) ROW_##id,
@@ -64,21 +65,9 @@ struct series {
 	unsigned epochs, rounds;
 };
 
-struct ratio {
-	double mid, low, high; /* 0 when there is none */
-};
-
 /* PERCENT 0 to 100. */
 double series_at(const struct series *s, unsigned percent);
 /* That percentile of A by that of B, and the interval that holds 95 % of it when first epochs, then
  * rounds in them, are drawn again with replacement; the same rounds for both, so that drift
  * cancels. */
 struct ratio series_ratio(const struct series *a, const struct series *b, unsigned percent);
-
-struct bar {
-	const char *row, *place;
-	struct ratio r;
-};
-
-/* Writes horizontal bars, grouped by row, as SVG; bars of one place have one colour. -errno. */
-int plot_write(const char *path, const char *title, const struct bar *bars, unsigned n);

@@ -1,9 +1,10 @@
-/* bench/overhead-plot.c - horizontal bars as SVG */
+/* bench/plot.c - horizontal bars as SVG */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/overhead.h"
+#include "bench/plot.h"
 #include "lib/base/own.h"
 
 #define BAR_HIGH  9 /* pixels */
