@@ -3,8 +3,9 @@
 
 #define WAIT_MAX_USEC 5000000U
 #define DEBT_USEC                                                                                  \
-	1000000    /* what a guest can owe at most, of each CPU: nobody looked for that long */
-#define SPEED 1000 /* thousandths of a CPU that one CPU is */
+	1000000 /* what a guest can owe at most, of each CPU: nobody looked for that long */
+#define SPILL_USEC (UINT64_C(2) * BUCKET_TICK_USEC)
+#define SPEED      1000 /* thousandths of a CPU that one CPU is */
 
 bool bucket_is_needed(const struct limits *l)
 {
@@ -33,9 +34,17 @@ void bucket_step(struct bucket *b, const struct bucket_conf *c, uint64_t elapsed
 		 uint64_t used_nsec)
 {
 	const int64_t size = size_of(c), least = -(int64_t)full_speed(c) * DEBT_USEC;
+	uint64_t busy = used_nsec / full_speed(c), came = c->rate_mcpu * SPILL_USEC;
 	__int128 tokens = b->tokens;
 
-	tokens += (__int128)c->rate_mcpu * elapsed_usec;
+	/* The time it took at full speed is taken for the last: what had come to a full bucket
+	 * before is spilled and not spent, but for what one looks too seldom to tell. */
+	if (busy > elapsed_usec)
+		busy = elapsed_usec;
+	tokens += (__int128)c->rate_mcpu * (elapsed_usec - busy);
+	if (tokens > size + (__int128)came)
+		tokens = size + (__int128)came;
+	tokens += (__int128)c->rate_mcpu * busy;
 	tokens -= used_nsec;
 	if (b->held)
 		b->held_usec += elapsed_usec;

@@ -98,6 +98,25 @@ static void test_first_second(void)
 	ok(got > 1000 * MSEC * 1000, "and most of that");
 }
 
+/* What comes to a full bucket is gone, also when nobody looked between idling and running. */
+static void test_late_look(void)
+{
+	const struct bucket_conf c = { 500, 30000000, 0, 2 };
+	struct bucket b;
+
+	bucket_init(&b, &c);
+	bucket_step(&b, &c, 5000 * MSEC, 3000 * MSEC * 1000);
+	ok(b.tokens == (30000 + 100 + 750 - 3000) * (int64_t)MSEC * 1000,
+	   "3.5 s idle and 1.5 s on both CPUs in one step: two ticks more are left: %lld ms",
+	   (long long)b.tokens / 1000000);
+	bucket_init(&b, &c);
+	for (int i = 0; i < 100; i++)
+		bucket_step(&b, &c, 1000 * MSEC, 500 * MSEC * 1000);
+	ok(b.tokens >= (30000 - 500) * (int64_t)MSEC * 1000 &&
+		   b.tokens <= 30000 * (int64_t)MSEC * 1000,
+	   "a guest that uses its rate keeps its bucket: %lld ms", (long long)b.tokens / 1000000);
+}
+
 static void test_hold(void)
 {
 	const struct bucket_conf c = { 200, 2000000, 1000000, 2 };
@@ -168,6 +187,7 @@ int main(void)
 	test_no_drift();
 	test_long_run();
 	test_first_second();
+	test_late_look();
 	test_hold();
 	test_ends();
 	test_needed();
