@@ -23,6 +23,7 @@
 #define LINE_SIZE    256U
 #define PORT_DISCARD 9U
 #define LISTEN_TRIES 400U /* of 5 ms */
+#define CONFIG       "cosd.json"
 #define SOCKET_BYTES (4 << 20)
 
 static int tell(int r, const char *what)
@@ -34,12 +35,12 @@ static int tell(int r, const char *what)
 /* ---- in a namespace ---- */
 
 /* What the bench does next happens there, until it comes back. */
-static int visit(int net)
+int net_visit(int net)
 {
 	return setns(net, CLONE_NEWNET) < 0 ? -errno : 0;
 }
 
-static void come_back(const struct bed *bed)
+void net_leave(const struct bed *bed)
 {
 	int saved = errno;
 
@@ -50,11 +51,11 @@ static void come_back(const struct bed *bed)
 
 pid_t net_spawn(const struct bed *bed, int net, const char *const *argv, int out)
 {
-	pid_t pid = visit(net);
+	pid_t pid = net_visit(net);
 
 	if (pid == 0) {
 		pid = bench_spawn(bed->b, argv, out);
-		come_back(bed);
+		net_leave(bed);
 	}
 	return pid;
 }
@@ -62,12 +63,12 @@ pid_t net_spawn(const struct bed *bed, int net, const char *const *argv, int out
 static int run_words(const struct bed *bed, int net, const char *const *argv, char *buf,
 		     size_t size)
 {
-	int r = visit(net);
+	int r = net_visit(net);
 
 	if (r < 0)
 		return r;
 	r = buf ? bench_capture(bed->b, argv, buf, size) : bench_run(bed->b, argv, -1);
-	come_back(bed);
+	net_leave(bed);
 	return r;
 }
 
@@ -103,12 +104,12 @@ struct sockaddr_in net_address(const char *ip)
 
 int net_open(const struct bed *bed, int net, int type)
 {
-	int r = visit(net), fd;
+	int r = net_visit(net), fd;
 
 	if (r < 0)
 		return tell(r, "visit a namespace");
 	fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-	come_back(bed);
+	net_leave(bed);
 	return fd < 0 ? tell(-errno, "socket") : fd;
 }
 
@@ -147,11 +148,11 @@ int net_received(const struct bed *bed, int net, const char *link, struct frames
 	auto_free char *text = NULL;
 	unsigned long long bytes, packets;
 	const char *at = NULL;
-	ssize_t n = visit(net);
+	ssize_t n = net_visit(net);
 
 	if (n == 0) {
 		n = io_slurp_at(AT_FDCWD, "/proc/thread-self/net/dev", 1 << 20, &text);
-		come_back(bed);
+		net_leave(bed);
 	}
 	if (text)
 		at = find_link(text, link);
@@ -166,14 +167,14 @@ int net_segment(const struct bed *bed, int net, const char *link, bool large)
 	struct ethtool_value v = { .cmd = ETHTOOL_STSO, .data = large };
 	struct ifreq ifr = { .ifr_data = (char *)&v };
 	auto_close int fd = -1;
-	int r = visit(net);
+	int r = net_visit(net);
 
 	if (r < 0 || !str_fmt(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", link))
 		return tell(r, link);
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &ifr) < 0)
 		r = -errno;
-	come_back(bed);
+	net_leave(bed);
 	return r < 0 ? tell(r, link) : 0;
 }
 
@@ -220,11 +221,11 @@ static int make_wire(const struct bed *bed, const struct plug *near, const struc
 
 static int forward(const struct bed *bed, int net)
 {
-	int r = visit(net);
+	int r = net_visit(net);
 
 	if (r == 0) {
 		r = io_write_at(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward", "1", 1);
-		come_back(bed);
+		net_leave(bed);
 	}
 	return r < 0 ? tell(r, "forwarding") : 0;
 }
@@ -241,8 +242,10 @@ static int make_routes(const struct bed *bed)
 	if (r == 0)
 		r = net_run(bed, bed->bare, NULL, 0, "ip route add default via 198.51.100.1");
 	if (r == 0)
+		r = net_run(bed, bed->other, NULL, 0, "ip route add default via 198.51.101.1");
+	if (r == 0)
 		r = net_run(bed, bed->outside, NULL, 0,
-			    "ip route add 198.51.100.0/24 via 203.0.113.1");
+			    "ip route add 198.51.100.0/23 via 203.0.113.1");
 	return r < 0 ? r : forward(bed, bed->router);
 }
 
@@ -252,6 +255,8 @@ static int make_wires(const struct bed *bed)
 		{ { bed->host, "up0", "192.0.2.1" }, { bed->outside, "eth0", "192.0.2.2" } },
 		{ { bed->router, "up0", "203.0.113.1" }, { bed->outside, "bare0", "203.0.113.2" } },
 		{ { bed->router, "down0", "198.51.100.1" }, { bed->bare, "eth0", "198.51.100.2" } },
+		{ { bed->router, "down1", "198.51.101.1" },
+		  { bed->other, "eth0", "198.51.101.2" } },
 	};
 	int r = 0;
 
@@ -266,10 +271,10 @@ static bool listens(const struct bed *bed, unsigned port)
 	auto_free char *text = NULL;
 	char want[32];
 
-	if (visit(bed->outside) < 0)
+	if (net_visit(bed->outside) < 0)
 		return false;
 	io_slurp_at(AT_FDCWD, "/proc/thread-self/net/tcp", 1 << 20, &text);
-	come_back(bed);
+	net_leave(bed);
 	str_fmt(want, sizeof(want), ":%04X 00000000:0000 0A", port);
 	return text && strstr(text, want);
 }
@@ -311,23 +316,54 @@ int wire_open(struct bed *bed)
 {
 	int r;
 
-	bed->host = bed->outside = bed->router = bed->bare = -1;
+	bed->host = bed->outside = bed->router = bed->bare = bed->other = -1;
 	r = make_space(&bed->outside);
 	if (r == 0)
 		r = make_space(&bed->router);
 	if (r == 0)
 		r = make_space(&bed->bare);
 	if (r == 0)
+		r = make_space(&bed->other);
+	if (r == 0)
 		r = make_space(&bed->host);
 	if (r == 0)
 		r = show_links();
 	if (r == 0)
 		r = make_wires(bed);
+	if (r < 0)
+		bench_show_log(bed->b);
+	return r;
+}
+
+int wire_serve(struct bed *bed)
+{
+	int r = 0;
+
 	for (unsigned i = 0; i < NETWORK_SERVERS && r == 0; i++)
 		r = start_server(bed, i);
 	if (r < 0)
 		bench_show_log(bed->b);
 	return r;
+}
+
+static int put_config(const struct bench *b, uint64_t cap)
+{
+	char text[160], rate[40] = "";
+
+	if (cap > 0)
+		str_fmt(rate, sizeof(rate), ", \"net.cap\": \"%llubit\"", (unsigned long long)cap);
+	str_fmt(text, sizeof(text), "{\"net.pool\": \"%s\", \"net.uplink\": \"up0\"%s}\n",
+		NETWORK_POOL, rate);
+	return io_replace_at(b->dirfd, CONFIG, text, strlen(text), 0600, false);
+}
+
+int wire_daemon(struct daemon *d, const struct bench *b, uint64_t cap)
+{
+	char path[80];
+	int r = put_config(b, cap);
+
+	str_fmt(path, sizeof(path), "%s/" CONFIG, b->dir);
+	return r < 0 ? r : daemon_open_with(d, b, SUBJECT_ROOT, path);
 }
 
 void wire_close(struct bed *bed)
@@ -342,5 +378,6 @@ void wire_close(struct bed *bed)
 	close_p(&bed->outside);
 	close_p(&bed->router);
 	close_p(&bed->bare);
+	close_p(&bed->other);
 	close_p(&bed->host);
 }

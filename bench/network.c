@@ -17,7 +17,6 @@
 
 #define BUSY_PERCENT 95 /* of all CPUs: they may have been the bound */
 #define SHORT_OF     0.99
-#define CONFIG       "cosd.json"
 #define PARTS_MAX    4U /* of one table */
 
 const char *const way_name[WAY__N] = { [WAY_OUT] = "out", [WAY_IN] = "in" };
@@ -110,28 +109,12 @@ bool bed_wants(const struct bed *bed, const char *what)
 	return bench_wants(bed->only, what);
 }
 
-static int put_config(const struct bench *b, uint64_t cap)
-{
-	char text[160], rate[40] = "";
-
-	if (cap > 0)
-		str_fmt(rate, sizeof(rate), ", \"net.cap\": \"%llubit\"", (unsigned long long)cap);
-	str_fmt(text, sizeof(text), "{\"net.pool\": \"%s\", \"net.uplink\": \"up0\"%s}\n",
-		NETWORK_POOL, rate);
-	return io_replace_at(b->dirfd, CONFIG, text, strlen(text), 0600, false);
-}
-
-/* CAP 0: without. */
 static int with_daemon(struct bed *bed, uint64_t cap, int (*const *parts)(const struct bed *),
 		       unsigned n)
 {
-	char path[80];
 	struct daemon d;
-	int r = put_config(bed->b, cap);
+	int r = wire_daemon(&d, bed->b, cap);
 
-	str_fmt(path, sizeof(path), "%s/" CONFIG, bed->b->dir);
-	if (r == 0)
-		r = daemon_open_with(&d, bed->b, SUBJECT_ROOT, path);
 	if (r < 0)
 		return r;
 	bed->d = &d;
@@ -245,6 +228,8 @@ int main(int argc, char **argv)
 			r = bench_cg_make(&b);
 		if (r == 0)
 			r = wire_open(&bed);
+		if (r == 0)
+			r = wire_serve(&bed);
 		if (r == 0)
 			r = measure(&bed);
 		wire_close(&bed);

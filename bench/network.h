@@ -2,6 +2,7 @@
  *
  *	guests ----------- host (cosd) up0 ---- eth0  outside (iperf3 -s)
  *	bare eth0 --- down0 router up0 ------- bare0  outside
+ *	other eth0 -- down1 router
  *
  * Each of these is a network namespace of the bench. The bench itself stays in the host's and
  * starts programs, or opens sockets, in the others and in guests. */
@@ -28,7 +29,7 @@ struct bed {
 	const struct daemon *d;
 	unsigned rounds, seconds;
 	const char *only;
-	int host, outside, router, bare; /* network namespaces */
+	int host, outside, router, bare, other; /* network namespaces */
 	pid_t server[NETWORK_SERVERS];
 };
 
@@ -36,7 +37,14 @@ struct bed {
 
 /* All here are telling, but for net_spawn(). Afterwards the bench is in the host's namespace. */
 int wire_open(struct bed *bed);
+/* Starts iperf3 outside. */
+int wire_serve(struct bed *bed);
+/* A daemon whose guests are behind the host's uplink; CAP: its net.cap, 0: none. */
+int wire_daemon(struct daemon *d, const struct bench *b, uint64_t cap);
 void wire_close(struct bed *bed);
+/* What the bench does next happens there, until it leaves. */
+int net_visit(int net);
+void net_leave(const struct bed *bed);
 /* Runs the words of a line; none has a space. With BUF its output, at most SIZE - 1 bytes. */
 __attribute__((format(printf, 5, 6))) int net_run(const struct bed *bed, int net, char *buf,
 						  size_t size, const char *fmt, ...);
