@@ -13,6 +13,11 @@
  *	eat END					takes memory until it is killed, again and again
  *	run TIMES PROGRAM			tells for each run the nanoseconds from fork to
  *						its end
+ *	count-none|count-cpu|count-memory COUNT END
+ *	count-reads COUNT END FILE
+ *	count-trips COUNT END ADDRESS PORT	what it says, see bench/work-count.c
+ *	send COUNT END ADDRESS			small datagrams
+ *	receive COUNT END
  *
  * -g joins the control group DIR. FROM and END are nanoseconds of CLOCK_MONOTONIC, which guests and
  * host share. Static: it runs in a guest that has nothing else. */
@@ -35,13 +40,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/work.h"
+
 #define PROCS_MAX  64
 #define STALL_NSEC 100000000U /* longer than another's turn on the CPU */
 #define EAT_STEP   (1U << 20)
 #define ALIGNMENT  4096U
 #define DEPTH_MAX  64
 
-static uint64_t now(clockid_t clock)
+uint64_t work_now(clockid_t clock)
 {
 	struct timespec ts;
 
@@ -49,13 +56,13 @@ static uint64_t now(clockid_t clock)
 	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
 }
 
-static int tell(const char *what)
+int work_tell(const char *what)
 {
 	fprintf(stderr, "work: %s: %s\n", what, strerror(errno));
 	return 1;
 }
 
-static uint64_t number(const char *s)
+uint64_t work_number(const char *s)
 {
 	return strtoull(s, NULL, 10);
 }
@@ -67,7 +74,7 @@ static int join(const char *group)
 
 	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	return fd >= 0 && write(fd, "0", 1) == 1 ? 0 : tell(path);
+	return fd >= 0 && write(fd, "0", 1) == 1 ? 0 : work_tell(path);
 }
 
 /* ---- CPU ---- */
@@ -88,7 +95,7 @@ static void sleep_until(uint64_t nsec)
 
 static int spin(char **arg)
 {
-	uint64_t procs = number(arg[0]), end = number(arg[2]);
+	uint64_t procs = work_number(arg[0]), end = work_number(arg[2]);
 
 	for (uint64_t i = 1; i < procs && i < PROCS_MAX; i++) {
 		if (fork() == 0) {
@@ -96,8 +103,8 @@ static int spin(char **arg)
 			break;
 		}
 	}
-	sleep_until(number(arg[1]));
-	while (now(CLOCK_MONOTONIC) < end)
+	sleep_until(work_number(arg[1]));
+	while (work_now(CLOCK_MONOTONIC) < end)
 		;
 	while (wait(NULL) > 0)
 		;
@@ -106,15 +113,15 @@ static int spin(char **arg)
 
 static int stall(char **arg)
 {
-	uint64_t idle = number(arg[0]) * 1000000U, start, last, t, used;
+	uint64_t idle = work_number(arg[0]) * 1000000U, start, last, t, used;
 	const struct timespec ts = { (time_t)(idle / 1000000000U), (long)(idle % 1000000000U) };
 
 	nanosleep(&ts, NULL);
-	used = now(CLOCK_PROCESS_CPUTIME_ID);
-	start = last = now(CLOCK_MONOTONIC);
-	while ((t = now(CLOCK_MONOTONIC)) - last < STALL_NSEC)
+	used = work_now(CLOCK_PROCESS_CPUTIME_ID);
+	start = last = work_now(CLOCK_MONOTONIC);
+	while ((t = work_now(CLOCK_MONOTONIC)) - last < STALL_NSEC)
 		last = t;
-	used = now(CLOCK_PROCESS_CPUTIME_ID) - used;
+	used = work_now(CLOCK_PROCESS_CPUTIME_ID) - used;
 	printf("%llu %llu %llu\n", (unsigned long long)used / 1000,
 	       (unsigned long long)(last - start) / 1000, (unsigned long long)(t - start) / 1000);
 	return 0;
@@ -122,7 +129,7 @@ static int stall(char **arg)
 
 /* ---- disk ---- */
 
-static uint64_t random_next(uint64_t *state)
+uint64_t work_random(uint64_t *state)
 {
 	*state ^= *state << 13;
 	*state ^= *state >> 7;
@@ -141,7 +148,7 @@ struct disk {
 
 static void disk_aim(struct disk *d, struct iocb *cb)
 {
-	cb->aio_offset = (long long)(random_next(&d->random) % d->blocks * d->block);
+	cb->aio_offset = (long long)(work_random(&d->random) % d->blocks * d->block);
 }
 
 static int disk_init(struct disk *d, struct iocb *cb, unsigned depth, bool writes)
@@ -150,20 +157,20 @@ static int disk_init(struct disk *d, struct iocb *cb, unsigned depth, bool write
 		void *buf;
 
 		if (posix_memalign(&buf, ALIGNMENT, d->block) != 0)
-			return tell("memory");
+			return work_tell("memory");
 		cb[i] = (struct iocb){ .aio_fildes = (unsigned)d->fd,
 				       .aio_lio_opcode = writes ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD,
 				       .aio_buf = (uintptr_t)buf,
 				       .aio_nbytes = d->block };
 	}
-	return syscall(SYS_io_setup, depth, &d->aio) < 0 ? tell("io_setup") : 0;
+	return syscall(SYS_io_setup, depth, &d->aio) < 0 ? work_tell("io_setup") : 0;
 }
 
 static int disk_submit(struct disk *d, struct iocb *cb)
 {
 	disk_aim(d, cb);
 	d->flying++;
-	return syscall(SYS_io_submit, d->aio, 1L, &cb) == 1 ? 0 : tell("io_submit");
+	return syscall(SYS_io_submit, d->aio, 1L, &cb) == 1 ? 0 : work_tell("io_submit");
 }
 
 /* Keeps all of CB in flight until the end. */
@@ -176,13 +183,13 @@ static int disk_loop(struct disk *d, struct iocb *cb, unsigned depth)
 		r = disk_submit(d, &cb[i]);
 	while (r == 0 && d->flying > 0) {
 		long n = syscall(SYS_io_getevents, d->aio, 1L, (long)DEPTH_MAX, done, NULL);
-		uint64_t t = now(CLOCK_MONOTONIC);
+		uint64_t t = work_now(CLOCK_MONOTONIC);
 
 		for (long i = 0; i < n && r == 0; i++) {
 			d->flying--;
 			d->done += t >= d->from && t < d->end;
 			if (done[i].res != (long long)d->block)
-				r = tell("short or failed");
+				r = work_tell("short or failed");
 			else if (t < d->end)
 				r = disk_submit(d, (struct iocb *)(uintptr_t)done[i].obj);
 		}
@@ -193,19 +200,19 @@ static int disk_loop(struct disk *d, struct iocb *cb, unsigned depth)
 static int disk(char **arg)
 {
 	static struct iocb cb[DEPTH_MAX];
-	struct disk d = { .block = number(arg[2]),
-			  .from = number(arg[4]),
-			  .end = number(arg[5]),
-			  .random = now(CLOCK_MONOTONIC) | 1 };
-	uint64_t depth = number(arg[3]);
+	struct disk d = { .block = work_number(arg[2]),
+			  .from = work_number(arg[4]),
+			  .end = work_number(arg[5]),
+			  .random = work_now(CLOCK_MONOTONIC) | 1 };
+	uint64_t depth = work_number(arg[3]);
 	struct stat st;
 
 	d.fd = open(arg[1], O_RDWR | O_DIRECT | O_CLOEXEC);
 	if (d.fd < 0 || fstat(d.fd, &st) < 0)
-		return tell(arg[1]);
+		return work_tell(arg[1]);
 	d.blocks = d.block ? (uint64_t)st.st_size / d.block : 0;
 	if (d.blocks == 0 || depth < 1 || depth > DEPTH_MAX)
-		return tell("block or depth");
+		return work_tell("block or depth");
 	if (disk_init(&d, cb, (unsigned)depth, strcmp(arg[0], "write") == 0) != 0 ||
 	    disk_loop(&d, cb, (unsigned)depth) != 0)
 		return 1;
@@ -217,9 +224,9 @@ static int disk(char **arg)
 
 static int bomb(char **arg)
 {
-	uint64_t end = number(arg[0]);
+	uint64_t end = work_number(arg[0]);
 
-	while (now(CLOCK_MONOTONIC) < end)
+	while (work_now(CLOCK_MONOTONIC) < end)
 		fork(); /* what fails is tried again */
 	return 0;
 }
@@ -227,7 +234,7 @@ static int bomb(char **arg)
 static int eat_until(uint64_t end)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	while (now(CLOCK_MONOTONIC) < end) {
+	while (work_now(CLOCK_MONOTONIC) < end) {
 		char *p = mmap(NULL, EAT_STEP, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
@@ -239,9 +246,9 @@ static int eat_until(uint64_t end)
 
 static int eat(char **arg)
 {
-	uint64_t end = number(arg[0]);
+	uint64_t end = work_number(arg[0]);
 
-	while (now(CLOCK_MONOTONIC) < end) {
+	while (work_now(CLOCK_MONOTONIC) < end) {
 		pid_t pid = fork();
 
 		if (pid == 0)
@@ -255,18 +262,18 @@ static int eat(char **arg)
 
 static int run(char **arg)
 {
-	uint64_t times = number(arg[0]);
+	uint64_t times = work_number(arg[0]);
 	char *argv[] = { arg[1], NULL };
 
 	for (uint64_t i = 0; i < times; i++) {
-		uint64_t t = now(CLOCK_MONOTONIC);
+		uint64_t t = work_now(CLOCK_MONOTONIC);
 		int status = 0;
 		pid_t pid;
 
 		errno = posix_spawn(&pid, arg[1], NULL, NULL, argv, environ);
 		if (errno != 0 || waitpid(pid, &status, 0) < 0 || status != 0)
-			return tell(arg[1]);
-		printf("%llu\n", (unsigned long long)(now(CLOCK_MONOTONIC) - t));
+			return work_tell(arg[1]);
+		printf("%llu\n", (unsigned long long)(work_now(CLOCK_MONOTONIC) - t));
 	}
 	return 0;
 }
@@ -279,9 +286,21 @@ static const struct command {
 	bool with_name;
 	int (*fn)(char **arg);
 } commands[] = {
-	{ "stay", 0, false, stay }, { "spin", 3, false, spin }, { "stall", 1, false, stall },
-	{ "read", 6, true, disk },  { "write", 6, true, disk }, { "bomb", 1, false, bomb },
-	{ "eat", 1, false, eat },   { "run", 2, false, run },
+	{ "stay", 0, false, stay },
+	{ "spin", 3, false, spin },
+	{ "stall", 1, false, stall },
+	{ "read", 6, true, disk },
+	{ "write", 6, true, disk },
+	{ "bomb", 1, false, bomb },
+	{ "eat", 1, false, eat },
+	{ "run", 2, false, run },
+	{ "count-none", 2, false, count_none },
+	{ "count-cpu", 2, false, count_cpu },
+	{ "count-memory", 2, false, count_memory },
+	{ "count-reads", 3, false, count_reads },
+	{ "count-trips", 4, false, count_trips },
+	{ "send", 3, false, count_sent },
+	{ "receive", 2, false, count_received },
 };
 
 int main(int argc, char **argv)
