@@ -144,6 +144,9 @@ static const struct number {
 	{ "cpu", "cpu.max.burst" },
 	{ "cpu", "cpu.shares" },
 	{ "cpu", "cpu.weight" },
+	{ "memory", "memory.limit_in_bytes" },
+	{ "memory", "memory.max" },
+	{ "pids", "pids.max" },
 	{ "blkio", "blkio.bfq.weight" },
 	{ "blkio", "blkio.throttle.read_bps_device" },
 	{ "blkio", "blkio.throttle.write_bps_device" },
@@ -231,7 +234,7 @@ void subject_remove(struct subject *s)
 
 static pid_t start_bare(const struct subject *s, const char *const *args, int out)
 {
-	static const char *const ctls[] = { "cpu", "cpuacct", "blkio", NULL };
+	static const char *const ctls[] = { "cpu", "cpuacct", "memory", "pids", "blkio", NULL };
 	char program[80], group[ARRAY_SIZE(ctls)][160];
 	const char *argv[SUBJECT_WORDS + 8] = { program };
 	unsigned n = 1;
