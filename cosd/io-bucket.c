@@ -28,7 +28,7 @@ struct io_bucket {
 	int64_t tokens[ARRAY_SIZE(kinds)];
 	uint64_t seen[ARRAY_SIZE(kinds)];
 	uint64_t looked_usec, due_usec; /* looked at 0: never */
-	struct limits now; /* what the kernel has */
+	struct limits now;              /* what the kernel has */
 };
 
 static struct drip_conf conf_of(const struct guest *g, size_t i)

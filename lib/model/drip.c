@@ -41,9 +41,10 @@ uint64_t drip_cap(int64_t tokens, const struct drip_conf *c)
 
 uint64_t drip_wait(int64_t tokens, const struct drip_conf *c)
 {
-	return tokens < drip_size(c) && tokens > (int64_t)(c->rate < SIZE_MAX_TOKENS / DRIP_TICK_USEC
-								   ? c->rate * DRIP_TICK_USEC
-								   : 0)
+	return tokens < drip_size(c) &&
+			       tokens > (int64_t)(c->rate < SIZE_MAX_TOKENS / DRIP_TICK_USEC
+							  ? c->rate * DRIP_TICK_USEC
+							  : 0)
 		       ? DRIP_TICK_USEC
 		       : DRIP_IDLE_USEC;
 }
