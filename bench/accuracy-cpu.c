@@ -69,7 +69,7 @@ static uint64_t period_nsec(const struct subject *s)
  * quotas: nothing is cut at its ends. */
 static void await_stall(const struct subject *s)
 {
-	uint64_t was = subject_cpu_nsec(s), is = was;
+	uint64_t was = subject_cpu_nsec(s), is;
 
 	for (unsigned i = 0, still = 0; i < STALL_TRIES && still < 3 && !bench_stopped(); i++) {
 		bench_idle(1);
@@ -291,7 +291,7 @@ static uint64_t sum_cpu(const struct subject *s, uint64_t *each)
 
 static int share_once(const struct subject *s, struct row *rows)
 {
-	uint64_t end = bench_nsec() + (SHARE_SECONDS * 1000ULL + 4 * SETTLE_MSEC) * MSEC;
+	uint64_t end = bench_nsec() + (SHARE_SECONDS * 1000ULL + 4ULL * SETTLE_MSEC) * MSEC;
 	uint64_t from[ACCURACY_GROUPS], to[ACCURACY_GROUPS], all;
 	pid_t pid[ACCURACY_GROUPS];
 	struct load load;

@@ -68,7 +68,7 @@ static int work(const struct run *run, const struct disk *d, const struct subjec
 	for (unsigned i = 0; i < n; i++) {
 		int end = worker_end(&w[i], &done[i]);
 
-		done[i] /= run->seconds;
+		done[i] = end < 0 ? 0 : done[i] / run->seconds;
 		r = r < 0 ? r : end;
 	}
 	return r;
