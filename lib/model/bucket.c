@@ -5,7 +5,9 @@
 #define DEBT_USEC                                                                                  \
 	1000000 /* what a guest can owe at most, of each CPU: nobody looked for that long */
 #define SPILL_USEC (UINT64_C(2) * BUCKET_TICK_USEC)
-#define SPEED      1000 /* thousandths of a CPU that one CPU is */
+#define IDLE_USEC  1000000U /* between two looks at a guest that did nothing, at least */
+#define IDLE_SPEED 10       /* thousandths of a CPU: less is nothing */
+#define SPEED      1000     /* thousandths of a CPU that one CPU is */
 
 bool bucket_is_needed(const struct limits *l)
 {
@@ -48,6 +50,7 @@ void bucket_step(struct bucket *b, const struct bucket_conf *c, uint64_t elapsed
 	tokens -= used_nsec;
 	if (b->held)
 		b->held_usec += elapsed_usec;
+	b->idle = !b->held && used_nsec < elapsed_usec * IDLE_SPEED;
 	if (tokens > size)
 		tokens = size;
 	if (tokens < least)
@@ -65,12 +68,25 @@ static int64_t near_empty(const struct bucket_conf *c)
 	return (int64_t)full_speed(c) * BUCKET_TICK_USEC * 3 / 2;
 }
 
+/* Until one that did nothing is looked at again it may use what it has saved, and no more: so it
+ * need not be looked at as often as one that runs. */
+static uint64_t while_idle(const struct bucket *b, const struct bucket_conf *c)
+{
+	uint64_t allows = (uint64_t)b->tokens / IDLE_USEC;
+
+	if (allows < c->rate_mcpu)
+		allows = c->rate_mcpu;
+	return allows < full_speed(c) ? allows : LIMIT_MAX;
+}
+
 uint64_t bucket_allows(const struct bucket *b, const struct bucket_conf *c)
 {
 	int64_t more;
 
 	if (b->held)
 		return 0;
+	if (b->idle && b->tokens > 0)
+		return while_idle(b, c);
 	if (b->tokens > near_empty(c) || c->rate_mcpu >= full_speed(c))
 		return LIMIT_MAX;
 	/* what is left, or owed, over two ticks; all of it in one if emptiness is to be reached */
@@ -89,6 +105,8 @@ uint64_t bucket_wait(const struct bucket *b, const struct bucket_conf *c)
 		return WAIT_MAX_USEC;
 	else if (b->tokens > near_empty(c))
 		wait = (uint64_t)(b->tokens - near_empty(c)) / (speed - c->rate_mcpu);
+	if (b->idle && b->tokens > 0 && wait < IDLE_USEC)
+		wait = IDLE_USEC;
 	if (wait < BUCKET_TICK_USEC)
 		return BUCKET_TICK_USEC;
 	return wait < WAIT_MAX_USEC ? wait : WAIT_MAX_USEC;

@@ -24,6 +24,7 @@ struct bucket_conf {
 struct bucket {
 	int64_t tokens;     /* may be below 0: spent before the quota bit */
 	bool held;          /* it was empty, and has not reached hold_usec */
+	bool idle;          /* nothing was used since the last step */
 	uint64_t held_usec; /* how long it was, in all */
 };
 

@@ -142,6 +142,30 @@ static void test_hold(void)
 	ok(bucket_allows(&b, &c) == LIMIT_MAX, "then it runs");
 }
 
+/* One that did nothing is looked at once a second, and has spent no more than it had by then. */
+static void test_idle(void)
+{
+	const struct bucket_conf c = { 100, 1000000, 0, 2 }, small = { 100, 200000, 0, 2 },
+				 large = { 100, 30000000, 0, 2 };
+	struct bucket b;
+
+	bucket_init(&b, &c);
+	bucket_step(&b, &c, 1000000, 0);
+	ok(bucket_allows(&b, &c) == 1000 && bucket_wait(&b, &c) == 1000000,
+	   "a second that was saved is to be had in the next");
+	bucket_step(&b, &c, 1000000, 1000000000);
+	ok(b.tokens >= 0, "who takes it owes nothing");
+	ok(bucket_wait(&b, &c) == BUCKET_TICK_USEC, "and is looked at again soon");
+	bucket_init(&b, &small);
+	bucket_step(&b, &small, 1000000, 0);
+	ok(bucket_allows(&b, &small) == 200 && bucket_wait(&b, &small) == 1000000,
+	   "so is less than a second");
+	bucket_init(&b, &large);
+	bucket_step(&b, &large, 1000000, 0);
+	ok(bucket_allows(&b, &large) == LIMIT_MAX && bucket_wait(&b, &large) == 5000000,
+	   "who has saved much is not held back");
+}
+
 static void test_ends(void)
 {
 	struct bucket_conf c = { 250, 1000000, 0, 2 };
@@ -189,6 +213,7 @@ int main(void)
 	test_first_second();
 	test_late_look();
 	test_hold();
+	test_idle();
 	test_ends();
 	test_needed();
 	return tap_done();
