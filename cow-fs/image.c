@@ -50,9 +50,10 @@ const char *image_try(void)
 	return program_find("mke2fs", path) ? "" : "mke2fs of e2fsprogs is not installed";
 }
 
+/* Where that cannot be told it is: who opens it then learns why. */
 bool image_is_there(int home)
 {
-	return faccessat(home, IMAGE, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	return faccessat(home, IMAGE, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }
 
 /* ---- making ---- */
