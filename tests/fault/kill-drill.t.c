@@ -7,6 +7,7 @@
  * from before: mounts, control groups, processes, namespaces, descriptors, files. Meanwhile a guest
  * keeps answering over its console, and in the end its exit status is the one it gave. */
 #include <ctype.h>
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -213,28 +214,6 @@ static void add_groups(struct print *p)
 		closedir(d);
 }
 
-/* But for the device programs of profiles, which cgroup v2 needs: each is kept from its first use.
- */
-static int count_descriptors(const char *path)
-{
-	struct dirent *e;
-	DIR *d = opendir(path);
-	int n = 0;
-
-	while (d && (e = readdir(d))) {
-		char what[32] = "";
-
-		if (e->d_name[0] == '.')
-			continue;
-		if (readlinkat(dirfd(d), e->d_name, what, sizeof(what) - 1) < 0 ||
-		    strcmp(what, "anon_inode:bpf-prog") != 0)
-			n++;
-	}
-	if (d)
-		closedir(d);
-	return n;
-}
-
 static pid_t parent_of(pid_t pid)
 {
 	char path[40], buf[512], *p;
@@ -284,12 +263,49 @@ static void add_processes(struct print *p)
 	add(p, "processes in guests %d\nprocesses of the daemon %d\n", guests, others);
 }
 
+/* The device programs of profiles, which cgroup v2 needs, are kept from their first use; counters
+ * of guests that are there are opened some time in the worker's first second. */
+static bool comes_and_stays(const char *link)
+{
+	char group[80];
+
+	str_fmt(group, sizeof(group), "/cos.%s/", instance);
+	return strcmp(link, "anon_inode:bpf-prog") == 0 ||
+	       (strstr(link, group) && !strstr(link, "(deleted)"));
+}
+
+/* What each is, but not which socket or pipe. */
 static void add_descriptors(struct print *p, const char *who)
 {
-	char path[64];
+	char path[64], *names[256];
+	struct dirent *e;
+	size_t n = 0;
+	DIR *d;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", read_pid(who));
-	add(p, "descriptors of %s %d\n", who, count_descriptors(path));
+	d = opendir(path);
+	while (d && (e = readdir(d)) && n < ARRAY_SIZE(names)) {
+		char link[300] = "", *at;
+
+		if (readlinkat(dirfd(d), e->d_name, link, sizeof(link) - 1) <= 0 ||
+		    comes_and_stays(link))
+			continue;
+		at = strchr(link, '[');
+		if (at && isdigit((unsigned char)at[1]))
+			*at = '\0';
+		names[n++] = strdup(link);
+	}
+	if (d)
+		closedir(d);
+	qsort(names, n, sizeof(*names), by_name);
+	for (size_t i = 0, same = 1; i < n; i++, same++) {
+		if (i + 1 == n || strcmp(names[i], names[i + 1]) != 0) {
+			add(p, "descriptors of %s: %zu %s\n", who, same, names[i]);
+			same = 0;
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		free(names[i]);
 }
 
 /* The first LEN bytes of each line that a tool of the network's tells. */
