@@ -20,6 +20,7 @@
 #include "cow-fs/sandbox.h"
 #include "cow-fs/store.h"
 #include "lib/base/clock.h"
+#include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
@@ -38,9 +39,7 @@ static void say_error(const struct options *o, const struct cos_err *err)
 	const struct cos_err_def *def = &cos_err_defs[err->code];
 
 	if (o->json_errors) {
-		auto_json json_t *j =
-			json_pack("{s:s, s:s, s:s, s:s}", "error", def->name, "what", err->what,
-				  "why", err->why, "todo", cos_err_todo(err));
+		auto_json json_t *j = jsonx_of_err(err);
 
 		json_dumpf(j, stderr, JSON_COMPACT | JSON_ENSURE_ASCII);
 		fputc('\n', stderr);

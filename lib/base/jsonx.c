@@ -478,3 +478,29 @@ json_t *jsonx_patch(json_t *base, json_t *patch)
 	}
 	return take_ptr(out);
 }
+
+json_t *jsonx_of_err(const struct cos_err *err)
+{
+	return json_pack("{s:s, s:s, s:s, s:s}", "error", cos_err_defs[err->code].name, "what",
+			 err->what, "why", err->why, "todo", cos_err_todo(err));
+}
+
+static void take_text(char *to, size_t size, json_t *j, const char *key)
+{
+	const char *s = json_string_value(json_object_get(j, key));
+
+	str_fmt(to, size, "%s", s && str_is_text(s, size - 1) ? s : "");
+}
+
+bool jsonx_to_err(json_t *j, struct cos_err *ret)
+{
+	const char *name = json_string_value(json_object_get(j, "error"));
+
+	if (!name)
+		return false;
+	*ret = (struct cos_err){ .code = cos_err_by_name(name) };
+	take_text(ret->what, sizeof(ret->what), j, "what");
+	take_text(ret->why, sizeof(ret->why), j, "why");
+	take_text(ret->todo, sizeof(ret->todo), j, "todo");
+	return true;
+}

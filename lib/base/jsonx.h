@@ -64,6 +64,11 @@ json_t *jsonx_merge(json_t *base, json_t *over);
  * sets, without its nulls. */
 json_t *jsonx_patch(json_t *base, json_t *patch);
 
+/* An error as a program tells it to the one that started it. New reference or NULL. */
+json_t *jsonx_of_err(const struct cos_err *err);
+/* The other side. False: J is no such object. Texts are what err.h says, or empty. */
+bool jsonx_to_err(json_t *j, struct cos_err *ret);
+
 #ifdef __clang_analyzer__
 #define jsonx_bad(...)  ((jsonx_bad)(__VA_ARGS__), -1)           /* as in lib/base/err.h */
 #define jsonx_fill(...) ((jsonx_fill)(__VA_ARGS__) < 0 ? -1 : 0) /* nor is it ever positive */
