@@ -6,7 +6,7 @@
 #include "lib/base/own.h"
 #include "man/mangen.h"
 #include "vmm/control.def"
-#include "vmm/end.def"
+#include "lib/model/vmend.def"
 #include "vmm/exit.def"
 #include "vmm/option.def"
 

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/io.h"
+#include "lib/base/jsonx.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
@@ -19,6 +21,7 @@
 #define LOOK_USEC  (1 * USEC_PER_SEC)
 #define ASK_AGAIN  10   /* looks */
 #define SLEPT_USEC 2000 /* of CPU time between two looks: less is no work of the guest */
+#define TELL_SIZE  8192
 #define DOWN_USEC  (2 * USEC_PER_SEC) /* for threads to come out of the calls that they are in */
 
 /* ---- the end ---- */
@@ -239,6 +242,8 @@ int machine_init(struct machine *m, const struct options *o, struct cos_err *err
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "epoll");
 	r = control_init(&m->control, m, o->control, err);
+	if (r == 0 && o->sync)
+		r = m->sync = source_open(o->sync, O_RDWR, "sync", err);
 	if (r < 0)
 		return r;
 	kvm = source_open(o->kvm, O_RDWR, "KVM", err);
@@ -264,9 +269,17 @@ int machine_init(struct machine *m, const struct options *o, struct cos_err *err
 		r = load(m, err);
 	if (r == 0)
 		r = add_main_sources(m, err);
-	if (r == 0 && o->sync)
-		r = m->sync = source_open(o->sync, O_RDWR, "sync", err);
 	return r < 0 ? r : confine_init(&m->confine, err);
+}
+
+void machine_tell(struct machine *m, const struct cos_err *err)
+{
+	auto_json json_t *j = m->sync < 0 ? NULL : jsonx_of_err(err);
+	char text[TELL_SIZE];
+	size_t n = json_dumpb(j, text, sizeof(text), JSON_COMPACT | JSON_ENSURE_ASCII);
+
+	if (n > 0 && n <= sizeof(text)) /* at once: it may be a socket of packets */
+		io_write_all(m->sync, text, n);
 }
 
 /* ---- running ---- */

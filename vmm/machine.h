@@ -35,6 +35,8 @@ int machine_init(struct machine *m, const struct options *o, struct cos_err *err
 /* Confines the process, starts all threads, runs the guest until its end and stops them. Returns
  * the exit status, or a negative errno when the guest did not start. */
 int machine_run(struct machine *m, struct cos_err *err);
+/* Tells who waits on --sync why it came to nothing. */
+void machine_tell(struct machine *m, const struct cos_err *err);
 void machine_done(struct machine *m);
 
 /* Asks the guest to lend BYTES of its memory. COS_E_UNSUPPORTED: it has no balloon. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "lib/base/io.h"
+#include "lib/base/jsonx.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
 #include "vmm/machine.h"
@@ -12,9 +13,7 @@ static int say_error(const struct options *o, const struct cos_err *err)
 	const struct cos_err_def *def = &cos_err_defs[err->code];
 
 	if (o->json_errors) {
-		auto_json json_t *j =
-			json_pack("{s:s, s:s, s:s, s:s}", "error", def->name, "what", err->what,
-				  "why", err->why, "todo", cos_err_todo(err));
+		auto_json json_t *j = jsonx_of_err(err);
 
 		json_dumpf(j, stderr, JSON_COMPACT | JSON_ENSURE_ASCII);
 		fputc('\n', stderr);
@@ -46,6 +45,8 @@ int main(int argc, char **argv)
 	r = machine_init(&m, &o, &err);
 	if (r == 0)
 		r = machine_run(&m, &err);
+	if (r < 0)
+		machine_tell(&m, &err);
 	machine_done(&m);
 	return r < 0 ? say_error(&o, &err) : r;
 }

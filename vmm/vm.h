@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
-#include "vmm/end.def"
+#include "lib/model/vmend.def"
 #include "vmm/kvmstat.h"
 #include "vmm/mem.h"
 #include "vmm/trap.h"

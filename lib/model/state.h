@@ -53,3 +53,9 @@ enum guest_event {
 extern const char *const guest_state_name[GS__N];
 extern const char *const guest_event_name[GE__N];
 extern const char *const guest_health_name[HEALTH__N];
+
+/* Of a cos-vmm whose guest wants to be started again. */
+#define VM_STATUS_RESET 10
+/* How a machine ended, by the exit status of its cos-vmm: "triple-fault"; NULL: none of its ends.
+ */
+const char *vm_end_text(int status);

@@ -281,6 +281,23 @@ static void it_waits_for_the_other_side(void)
 	}
 }
 
+static void it_tells_the_other_side_why_not(void)
+{
+	char text[2048] = "";
+	int sync[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sync) < 0)
+		abort();
+	run_start(&r, ARGS("--kernel", "/dev/null", "--sync", run_fd(dup(sync[1]))));
+	close(sync[1]);
+	ok(read(sync[0], text, sizeof(text) - 1) > 0 &&
+		   strstr(text, "{\"error\":\"BadImage\"") == text,
+	   "a kernel that is none: %s", text);
+	close(sync[0]);
+	ok(run_end(&r) == 1, "its status");
+	run_done(&r);
+}
+
 int main(void)
 {
 	const char *skip = run_skip();
@@ -300,5 +317,6 @@ int main(void)
 	the_control_socket_is_strict();
 	a_socket_by_path_is_replaced();
 	it_waits_for_the_other_side();
+	it_tells_the_other_side_why_not();
 	return tap_done();
 }
