@@ -112,6 +112,19 @@ uint64_t number_of(const char *key, uint64_t dflt)
 	return v;
 }
 
+uint32_t address_of(const char *key)
+{
+	const char *p = value_of(key);
+	uint32_t v = 0, part = 0;
+
+	for (; p && ((*p >= '0' && *p <= '9') || *p == '.'); p++) {
+		if (*p == '.')
+			v = (v | part) << 8;
+		part = *p == '.' ? 0 : part * 10 + (uint32_t)(*p - '0');
+	}
+	return v | part;
+}
+
 bool is_test(const char *name)
 {
 	const char *p = value_of("test");

@@ -57,6 +57,8 @@ __attribute__((noreturn)) void finish(uint8_t value);
 void need(bool cond, const char *what);
 /* The value of KEY=NUMBER on the command line, DFLT without it. */
 uint64_t number_of(const char *key, uint64_t dflt);
+/* The IPv4 address of KEY=A.B.C.D, 0 without it. */
+uint32_t address_of(const char *key);
 /* Whether the command line has test=NAME. */
 bool is_test(const char *name);
 
