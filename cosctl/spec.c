@@ -144,11 +144,9 @@ static int add_options(struct args *a, json_t *spec, struct cos_err *err)
 	static const struct {
 		char letter;
 		const char *key;
-	} plain[] = { { 'T', "template" },
-		      { 'y', "type" },
-		      { 'u', "user" },
-		      { 'w', "cwd" },
-		      { 'H', "hostname" } };
+	} plain[] = { { 'T', "template" }, { 'y', "type" }, { 'j', "vm.cmdline" },
+		      { 'u', "user" },     { 'w', "cwd" },  { 'H', "hostname" } },
+	  paths[] = { { 'R', "rootfs" }, { 'G', "vm.kernel" }, { 'g', "vm.initrd" } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
 		const char *v = a->value[(unsigned char)plain[i].letter];
@@ -157,8 +155,12 @@ static int add_options(struct args *a, json_t *spec, struct cos_err *err)
 		if (r < 0)
 			return r;
 	}
-	if (a->value['R'])
-		json_object_set_new(spec, "rootfs", absolute(a->value['R']));
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		const char *v = a->value[(unsigned char)paths[i].letter];
+
+		if (v)
+			json_object_set_new(spec, paths[i].key, absolute(v));
+	}
 	return add_many(a, spec, err);
 }
 

@@ -44,6 +44,8 @@ static int check(struct call *c, const char *name, struct guest **ret, struct co
 	r = guest_need(c->d, name, &g, err);
 	if (r == 0)
 		r = api_may(c, g, err);
+	if (r == 0)
+		r = api_need_container(g, err);
 	if (r < 0)
 		return r;
 	if (g->state == GS_FROZEN)

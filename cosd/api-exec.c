@@ -167,6 +167,8 @@ int api_guest_exec(struct call *c, json_t *params, struct cos_err *err)
 	if (r == 0)
 		r = api_may(c, g, err);
 	if (r == 0)
+		r = api_need_container(g, err);
+	if (r == 0)
 		r = check_state(g, err);
 	if (r == 0)
 		r = start(c, g, &p, err);

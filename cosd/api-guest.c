@@ -349,6 +349,9 @@ int api_guest_kill(struct call *c, json_t *params, struct cos_err *err)
 		r = stop_waiting(c, g, WAIT_END, 0, err);
 		if (r == 0)
 			return 0;
+	} else if ((r = api_need_container(g, err)) < 0) {
+		r = cos_advise(err, r,
+			       "'cosctl stop' presses its power button, 'cosctl kill' ends it");
 	} else if (g->pidfd < 0) {
 		r = cos_fail(err, COS_E_NOT_RUNNING, 0, "%s is %s", g->name,
 			     guest_state_name[g->state]);

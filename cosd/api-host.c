@@ -260,6 +260,21 @@ static void check_network(const struct daemon *d, struct finding *f)
 	str_fmt(f->todo, sizeof(f->todo), "set net.pool in %s and restart cosd", d->args->config);
 }
 
+static void check_machines(const struct daemon *d, struct finding *f)
+{
+	auto_close int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (kvm >= 0 && d->host.vmm >= 0) {
+		say(f, GOOD, "machines (guests of type vm): /dev/kvm and cos-vmm are there");
+		return;
+	}
+	say(f, NOTE, "no machines (guests of type vm): %s",
+	    kvm < 0 ? "there is no /dev/kvm" : "there is no cos-vmm beside cosd");
+	str_fmt(f->todo, sizeof(f->todo), "%s",
+		kvm < 0 ? "load kvm-intel or kvm-amd; in a machine, switch nested virtualization on"
+			: "install cos-vmm and restart cosd");
+}
+
 static const struct {
 	const char *name;
 	void (*check)(const struct daemon *d, struct finding *f);
@@ -277,6 +292,7 @@ static const struct {
 	{ "ksm", check_ksm },
 	{ "network", check_network },
 	{ "disk-limits", check_disk },
+	{ "kvm", check_machines },
 };
 
 int api_host_doctor(struct call *c, json_t *params, struct cos_err *err)

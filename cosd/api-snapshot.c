@@ -37,7 +37,9 @@ static int take(struct call *c, json_t *params, bool tagged, struct params *p, s
 		return jsonx_bad(err, "/tag", "not a name");
 	if (r == 0)
 		r = guest_need(c->d, p->name, ret, err);
-	return r < 0 ? r : api_may(c, *ret, err);
+	if (r == 0)
+		r = api_may(c, *ret, err);
+	return r < 0 ? r : api_need_container(*ret, err);
 }
 
 /* What a guest that runs has written is not all on the disk, and a layer under it cannot change. */

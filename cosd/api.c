@@ -142,3 +142,15 @@ int api_may(const struct call *c, const struct guest *g, struct cos_err *err)
 	return cos_fail(err, COS_E_DENIED, 0, "%s belongs to user %llu", g->name,
 			(unsigned long long)g->spec.owner);
 }
+
+int api_need_container(const struct guest *g, struct cos_err *err)
+{
+	if (g->spec.type == GUEST_CONTAINER)
+		return 0;
+	return cos_advise(err,
+			  cos_fail(err, COS_E_UNSUPPORTED, 0,
+				   "%s is a machine: only its own kernel sees its files and "
+				   "processes",
+				   g->name),
+			  "'cosctl console %s' leads to its console", g->name);
+}

@@ -84,6 +84,8 @@ void conns_close(struct daemon *d);
 void api_serve(struct conn *conn, json_t *req);
 /* Checks that the caller may use G: root socket or owner. */
 int api_may(const struct call *c, const struct guest *g, struct cos_err *err);
+/* Refuses what can only be done to a container: its files and processes are the host's. */
+int api_need_container(const struct guest *g, struct cos_err *err);
 
 /* --- jobs.c: cow-fs as a child, its output turned into answers --- */
 /* How one ended; all borrowed, but the call is to be answered. */

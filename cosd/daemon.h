@@ -81,6 +81,10 @@ struct daemon {
 	} meters;                     /* meter.c */
 };
 
+/* Opens the program NAME: it lies beside EXE, which is cosd, or in FOLDER beside cosd's in a build
+ * tree. Leaf. */
+int program_open(const char *exe, const char *folder, const char *name);
+
 /* Runs the worker; returns an exit status. LINK: socket to the keeper. */
 int worker_run(struct keep_args *a, int link);
 

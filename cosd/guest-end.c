@@ -24,6 +24,7 @@
 #define RESTART_MOST_USEC  (60 * USEC_PER_SEC)
 #define RESTART_RESET_USEC (10 * USEC_PER_SEC)
 #define REBOOT_QUICK_USEC  USEC_PER_SEC
+#define END_TEXT_SIZE      64
 
 /* The order counts: how it ended is on record before the kernel may forget it. */
 int act_reap(struct guest *g, struct cos_err *err)
@@ -189,6 +190,27 @@ static bool is_reboot(const struct guest *g, int sig)
 	       WTERMSIG(g->status) == sig;
 }
 
+/* The guest's own word on what comes next. */
+static bool asked_reboot(const struct guest *g)
+{
+	return g->spec.type == GUEST_VM ? status_code(g->status) == VM_STATUS_RESET
+					: is_reboot(g, SIGHUP);
+}
+
+static bool asked_halt(const struct guest *g)
+{
+	return g->spec.type == GUEST_VM ? status_code(g->status) == 0 : is_reboot(g, SIGINT);
+}
+
+static const char *end_text(const struct guest *g, char buf[static END_TEXT_SIZE])
+{
+	const char *name = g->spec.type == GUEST_VM ? vm_end_text(status_code(g->status)) : NULL;
+	char status[32];
+
+	str_fmt(buf, END_TEXT_SIZE, name ? "%s (%s)" : "%s", status_text(g->status, status), name);
+	return buf;
+}
+
 static bool policy_restarts(const struct guest *g)
 {
 	if (g->sick)
@@ -266,23 +288,22 @@ void guest_wind_up(struct guest *g)
 void guest_ended(struct guest *g, int status)
 {
 	struct cos_err err;
-	char text[32];
+	char text[END_TEXT_SIZE];
 	bool wanted;
 
 	guest_answer_running(g); /* its hook post_start may still run */
 	guest_answer_health(g, true);
 	g->status = status;
 	g->end.reboot =
-		!g->stop_asked && is_reboot(g, SIGHUP); /* who was asked to stop is not to return */
-	g->end.halt = is_reboot(g, SIGINT);
+		!g->stop_asked && asked_reboot(g); /* who was asked to stop is not to return */
+	g->end.halt = asked_halt(g);
 	g->end.unstarted = false;
 	g->end.ran_usec = clock_wall_usec() - g->started_usec;
 	wanted = !g->sick &&
 		 (g->stop_asked || g->end.reboot || g->end.halt || status_code(status) == 0);
 	g->end.failed = !wanted;
 	if (!wanted && !g->sick && !guest_is_refused(g))
-		str_fmt(g->reason, sizeof(g->reason), "ended by itself: %s",
-			status_text(status, text));
+		str_fmt(g->reason, sizeof(g->reason), "ended by itself: %s", end_text(g, text));
 	hits_last(g);
 	bucket_end(g);
 	io_bucket_end(g);

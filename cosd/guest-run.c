@@ -141,7 +141,7 @@ int act_thaw(struct guest *g, struct cos_err *err)
 
 static int ask_to_stop(struct guest *g)
 {
-	int r = launch_stop(&g->spec, g->pid, g->pidfd);
+	int r = launch_stop(&g->spec, g->pid, g->pidfd, g->stop_usec);
 
 	g->unsignalled = r == -EAGAIN;
 	return r == -EAGAIN || r == -ESRCH ? 0 : r;

@@ -59,9 +59,9 @@ static void unwatch(struct launch *l)
 	loop_del(&((struct guest *)l->owner)->sync);
 }
 
-static void step_point(const char *step, bool after)
+static void step_point(struct launch *l, const char *step, bool after)
 {
-	point("start", step, after, getppid());
+	point(l->type->operation, step, after, getppid());
 }
 
 static const struct launch_ops launch_ops = {
@@ -75,9 +75,10 @@ static const struct launch_ops launch_ops = {
 
 static void launch_gone(struct guest *g)
 {
+	if (g->launch->root)
+		cowfs_root_close(g->launch->root);
 	free(g->launch);
 	g->launch = NULL;
-	cowfs_root_close(&g->root);
 	close_p(&g->view);
 	loop_timer_clear(&g->timer);
 }
@@ -235,10 +236,10 @@ static struct launch *new_launch(struct guest *g, const struct launch_rules *rul
 	l->host = &g->d->host;
 	l->ops = &launch_ops;
 	l->owner = g;
-	l->type = &container_type;
+	l->type = launch_type(g->spec.type);
 	l->spec = &g->spec;
 	l->rules = rules;
-	l->root = &g->root;
+	l->root = g->spec.type == GUEST_CONTAINER ? &g->root : NULL;
 	l->net = g->net;
 	snprintf(l->slot, sizeof(l->slot), "%d", g->slot);
 	l->id_base = slot_id_base(g->d, (unsigned)g->slot);
@@ -264,11 +265,11 @@ static int acquire(struct guest *g, struct cos_err *err)
 {
 	const struct launch_rules *rules = find_rules(g, err);
 	int r = rules ? cpus_admit(g, &g->spec.limits, err) : -EINVAL, userns = -1, netns = -1;
-	bool opened = false;
+	bool container = g->spec.type == GUEST_CONTAINER, opened = false;
 
 	if (r == 0)
 		r = admit_check(g, &g->spec.limits, err);
-	if (r == 0 && g->spec.userns && g->spec.net.mode != NET_HOST)
+	if (r == 0 && container && g->spec.userns && g->spec.net.mode != NET_HOST)
 		g->slot = pool_take(g->d, &userns, &netns);
 	if (r == 0 && g->slot < 0) {
 		r = slot_lease(g->d, err);
@@ -276,13 +277,13 @@ static int acquire(struct guest *g, struct cos_err *err)
 	}
 	if (r >= 0)
 		r = net_admit(g, err);
-	if (r >= 0) {
+	if (r >= 0 && container) {
 		r = cowfs_root_open(&g->d->cow, g->name, &g->root, err);
 		opened = r >= 0;
 	}
-	if (r >= 0)
+	if (r >= 0 && container)
 		r = disk_begin(g, err);
-	if (r >= 0 && g->spec.is_volatile)
+	if (r >= 0 && container && g->spec.is_volatile)
 		r = cowfs_root_revolatile(&g->root, g->d->boot_id, g->spec.ephemeral, err);
 	if (r >= 0 && !(g->launch = new_launch(g, rules)))
 		r = cos_fail(err, COS_E_KERNEL, ENOMEM, "start");

@@ -156,6 +156,28 @@ static int parse_new(struct daemon *d, json_t *own, struct spec *ret, struct cos
 	return r < 0 ? r : spec_parse(doc, ret, err);
 }
 
+/* A machine without a template has no files of its own. */
+static int make_root(struct daemon *d, const struct spec *s, struct cos_err *err)
+{
+	struct cowfs_bounds bounds;
+	struct cowfs_source from = { .template = s->template,
+				     .rootfs = s->rootfs,
+				     .bounds = &bounds };
+
+	if (s->type == GUEST_VM)
+		return 0;
+	disk_bounds(s, &bounds);
+	return cowfs_root_make(&d->cow, s->name, &from, !s->ephemeral, err);
+}
+
+/* What would keep a start from succeeding is told now. */
+static int check_startable(struct daemon *d, const struct spec *s, struct cos_err *err)
+{
+	if (!rules_get(d, s, err))
+		return -EINVAL;
+	return s->type == GUEST_VM ? launch_vm_check(&d->host, s, err) : 0;
+}
+
 int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err)
 {
 	struct spec spec;
@@ -164,8 +186,8 @@ int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *
 	if (r < 0)
 		return r;
 	r = check_new(d, &spec, err);
-	if (r == 0 && !rules_get(d, &spec, err)) /* a bad profile is told now, not at the start */
-		r = -EINVAL;
+	if (r == 0)
+		r = check_startable(d, &spec, err);
 	if (r < 0) {
 		spec_done(&spec);
 		return r;
@@ -205,19 +227,13 @@ int guest_define(struct daemon *d, json_t *own, struct spec *spec, struct guest 
 
 int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
 {
-	struct cowfs_bounds bounds;
-	struct cowfs_source from;
 	struct spec spec;
 	int r = guest_plan(d, own, &spec, err);
 
 	if (r < 0)
 		return r;
-	disk_bounds(&spec, &bounds);
-	from = (struct cowfs_source){ .template = spec.template,
-				      .rootfs = spec.rootfs,
-				      .bounds = &bounds };
 	POINT_BEFORE("create", "root");
-	r = cowfs_root_make(&d->cow, spec.name, &from, !spec.ephemeral, err);
+	r = make_root(d, &spec, err);
 	POINT_AFTER("create", "root");
 	if (r < 0) {
 		spec_done(&spec);
@@ -284,12 +300,12 @@ int status_code(int status)
 json_t *guest_state_json(struct guest *g)
 {
 	json_t *j = json_pack("{s:s, s:s, s:s}", "name", g->name, "state",
-			      guest_state_name[g->state], "type", "container");
+			      guest_state_name[g->state], "type", guest_kind_name[g->spec.type]);
 	char text[32];
 
 	if (g->spec.template)
 		json_object_set_new(j, "template", json_string(g->spec.template));
-	else
+	else if (g->spec.rootfs)
 		json_object_set_new(j, "rootfs", json_string(g->spec.rootfs));
 	if (g->pid > 0) {
 		json_object_set_new(j, "pid", json_integer(g->pid));

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <limits.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
@@ -13,7 +12,9 @@
 #include <unistd.h>
 
 #include "cosd/call.h"
+#include "cosd/daemon.h"
 #include "cosd/job-child.h"
+#include "lib/base/jsonx.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
@@ -26,28 +27,15 @@
 #define LOCK_NAME "jobs.lock" /* in the runtime directory; each job holds it, shared */
 #define OLD_MSEC  5000
 
-/* The program lies beside cosd, or beside cosd's folder in a build tree. */
 int job_program(const char *exe)
 {
-	static const char *const places[] = { "cow-fs", "../cow-fs/cow-fs" };
-	const char *slash = strrchr(exe, '/');
-	int fd = -1;
-
-	for (size_t i = 0; slash && i < ARRAY_SIZE(places) && fd < 0; i++) {
-		char path[PATH_MAX];
-
-		str_fmt(path, sizeof(path), "%.*s/%s", (int)(slash - exe), exe, places[i]);
-		fd = open(path, O_PATH | O_CLOEXEC);
-	}
-	return fd < 0 ? -errno : fd;
+	return program_open(exe, "cow-fs", "cow-fs");
 }
 
 /* As the child itself would tell it. */
 static void tell_error(int fd, const struct cos_err *err)
 {
-	auto_json json_t *j =
-		json_pack("{s:s, s:s, s:s, s:s}", "error", cos_err_defs[err->code].name, "what",
-			  err->what, "why", err->why, "todo", cos_err_todo(err));
+	auto_json json_t *j = jsonx_of_err(err);
 
 	json_dumpfd(j, fd, JSON_COMPACT | JSON_ENSURE_ASCII);
 }

@@ -148,11 +148,6 @@ static void errors_ready(struct loop_source *s, uint32_t events)
 	drain_errors(container_of(s, struct job, errors));
 }
 
-static void copy(char *to, size_t size, json_t *j, const char *key)
-{
-	str_fmt(to, size, "%s", json_string_value(json_object_get(j, key)) ?: "");
-}
-
 static bool guest_is_gone(const struct job *j)
 {
 	const struct guest *g = guest_find(j->d, j->guest_name);
@@ -185,27 +180,20 @@ static int say_killed(const struct job *j, struct cos_err *err)
 static void job_error(struct job *j, int status, struct cos_err *err)
 {
 	auto_json json_t *e = NULL;
-	const char *start, *name;
+	const char *start;
 
 	j->error[j->n_error] = '\0';
 	start = strchr(j->error, '{');
-	*err = (struct cos_err){ .code = COS_E_INTERNAL };
 	if (start)
 		e = json_loads(start, JSON_DISABLE_EOF_CHECK, NULL);
-	name = json_string_value(json_object_get(e, "error"));
-	if (!name && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+	if (e && jsonx_to_err(e, err))
+		return;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
 		say_killed(j, err);
 		return;
 	}
-	if (!name) {
-		cos_fail(err, COS_E_INTERNAL, 0, "cow-fs ended with wait status %#x: %.200s",
-			 status, j->error);
-		return;
-	}
-	err->code = cos_err_by_name(name);
-	copy(err->what, sizeof(err->what), e, "what");
-	copy(err->why, sizeof(err->why), e, "why");
-	copy(err->todo, sizeof(err->todo), e, "todo");
+	cos_fail(err, COS_E_INTERNAL, 0, "cow-fs ended with wait status %#x: %.200s", status,
+		 j->error);
 }
 
 static void answer(struct job *j, int status)

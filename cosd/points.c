@@ -42,8 +42,12 @@ void point(const char *operation, const char *step, bool after, pid_t peer)
 
 void points_print(void)
 {
-	for (unsigned i = 0; i < container_type.n_steps; i++)
-		printf("start.%s\n", container_type.steps[i].name);
+	for (enum guest_kind k = 0; k < GUEST__KINDS; k++) {
+		const struct guest_type *t = launch_type(k);
+
+		for (unsigned i = 0; i < t->n_steps; i++)
+			printf("%s.%s\n", t->operation, t->steps[i].name);
+	}
 #define X(operation, step) puts(operation "." step);
 	COS_POINTS(X)
 #undef X

@@ -1,7 +1,7 @@
 /* cosd/profile.c - profiles by name, and their compiled rules
  *
  * A profile is part of a specification. DIR/NAME.json comes before the built-in one of that name;
- * under every guest lies "default", or "default-nouserns" for one without a user namespace. */
+ * under every container lies "default", or "default-nouserns" for one without a user namespace. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -92,17 +92,27 @@ static int load_named(struct daemon *d, json_t *own, json_t **profiles, unsigned
 	return r;
 }
 
-/* Whether the guest has a user namespace decides what lies under it; the last word on it counts. */
-static bool wants_userns(json_t *const *profiles, unsigned n, json_t *own)
+/* The last word on KEY. */
+static json_t *last_word(json_t *const *profiles, unsigned n, json_t *own, const char *key)
 {
-	bool userns = true;
+	json_t *last = NULL;
 
-	for (unsigned i = 0; i <= n; i++) {
-		json_t *v = json_object_get(i < n ? profiles[i] : own, "userns");
+	for (unsigned i = 0; i <= n; i++)
+		last = json_object_get(i < n ? profiles[i] : own, key) ?: last;
+	return last;
+}
 
-		userns = v ? !json_is_false(v) : userns;
-	}
-	return userns;
+/* What lies under the guest: nothing under a machine, whose kernel is its own. */
+static int load_base(struct daemon *d, json_t *const *profiles, unsigned n, json_t *own,
+		     json_t **ret, struct cos_err *err)
+{
+	const char *type = json_string_value(last_word(profiles, n, own, "type"));
+	bool no_userns = json_is_false(last_word(profiles, n, own, "userns"));
+
+	if (!type || strcmp(type, guest_kind_name[GUEST_VM]) != 0)
+		return load(d, no_userns ? "default-nouserns" : "default", ret, err);
+	*ret = json_object();
+	return *ret ? 0 : cos_fail(err, COS_E_KERNEL, ENOMEM, "profile");
 }
 
 int profile_expand(struct daemon *d, json_t *own, json_t **ret, struct cos_err *err)
@@ -115,8 +125,7 @@ int profile_expand(struct daemon *d, json_t *own, json_t **ret, struct cos_err *
 	if (r == 0)
 		r = load_named(d, own, profiles, &n, err);
 	if (r == 0)
-		r = load(d, wants_userns(profiles, n, own) ? "default" : "default-nouserns", &base,
-			 err);
+		r = load_base(d, profiles, n, own, &base, err);
 	if (r == 0)
 		r = spec_expand(base, profiles, n, own, ret, err);
 	while (n > 0)
@@ -126,8 +135,9 @@ int profile_expand(struct daemon *d, json_t *own, json_t **ret, struct cos_err *
 
 const struct launch_rules *rules_get(struct daemon *d, const struct spec *s, struct cos_err *err)
 {
-	auto_json json_t *words = json_pack("{s:s?, s:O?, s:O?}", "capabilities", s->capabilities,
-					    "seccomp", s->seccomp, "devices", s->devices);
+	auto_json json_t *words = json_pack(
+		"{s:s, s:s?, s:O?, s:O?}", "type", guest_kind_name[s->type], "capabilities",
+		s->capabilities, "seccomp", s->seccomp, "devices", s->devices);
 	struct rules_entry *e;
 	struct list *p;
 

@@ -1,6 +1,7 @@
 /* cosd/worker.c - the worker: opens everything, recovers, serves */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 #include "lib/kern/proc.h"
 
 static void reload(struct daemon *d)
@@ -127,6 +129,31 @@ static unsigned without(const char *names)
 	return bits;
 }
 
+int program_open(const char *exe, const char *folder, const char *name)
+{
+	const char *slash = strrchr(exe, '/');
+	char path[PATH_MAX];
+	int fd = -1;
+
+	if (slash && str_fmt(path, sizeof(path), "%.*s/%s", (int)(slash - exe), exe, name))
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (slash && fd < 0 &&
+	    str_fmt(path, sizeof(path), "%.*s/../%s/%s", (int)(slash - exe), exe, folder, name))
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* Hosts without machines need none. */
+static int open_vmm(const struct daemon *d, struct cos_err *err)
+{
+	auto_close int fd = program_open(d->args->exe, "vmm", "cos-vmm");
+	int sealed = fd < 0 ? fd : launch_vmm_seal(fd);
+
+	if (sealed < 0 && sealed != -ENOENT)
+		return cos_fail(err, COS_E_KERNEL, -sealed, "seal cos-vmm");
+	return sealed < 0 ? 0 : sealed;
+}
+
 static int open_host(struct daemon *d, struct cos_err *err)
 {
 	int r = cg_topo_open(d->args->instance, &d->host.topo, err);
@@ -137,6 +164,10 @@ static int open_host(struct daemon *d, struct cos_err *err)
 	d->host.init = launch_init_open(err);
 	if (d->host.init < 0)
 		return d->host.init;
+	r = open_vmm(d, err);
+	if (r < 0)
+		return r;
+	d->host.vmm = r > 0 ? r : -1;
 	r = cowfs_open(d->state, &d->cow, err);
 	if (r < 0)
 		return r;

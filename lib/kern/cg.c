@@ -22,6 +22,7 @@
 #define GROUP_DEPTH_MAX  64
 #define GROUPS_MAX       2000
 #define FREEZE_WAIT_USEC 20000
+#define KERNEL_GROUP     "kernel"
 
 /* The files of a delegated v2 group that its owner may write; see the kernel's cgroup-v2 text. */
 static int delegate(int slot, int payload, uid_t owner)
@@ -198,6 +199,23 @@ int cg_enter_self(const int *tasks)
 	return 0;
 }
 
+int cg_take_thread(const struct cg_topo *t, const struct cg_guest *g, pid_t tid)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < t->n && r == 0; i++) {
+		auto_close int dir = -1;
+
+		if (t->h[i].version == CG_V1) {
+			r = io_writef_at(g->dir[i], "tasks", "%d", (int)tid);
+		} else {
+			dir = io_dir_at(g->dir[i], KERNEL_GROUP, 0755);
+			r = dir < 0 ? dir : io_writef_at(dir, "cgroup.procs", "%d", (int)tid);
+		}
+	}
+	return r;
+}
+
 int cg_inner_dir(const struct cg_guest *g)
 {
 	return g->payload < 0 ? -1 : io_dir_at(g->payload, "exec", 0755);
@@ -212,6 +230,16 @@ int cg_exec_dir(const struct cg_topo *t, const struct cg_guest *g, struct cos_er
 	fd = io_dir_at(g->dir[t->v2], "exec", 0755);
 	return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "mkdir %s/.../exec", t->h[t->v2].path)
 		      : fd;
+}
+
+/* What is frozen: on v2 not the slot as a whole if threads of the kernel are in it. */
+static int freezer_dir(const struct cg_topo *t, const struct cg_guest *g)
+{
+	int dir = g->dir[t->where[CTL_FREEZER]];
+
+	if (t->where[CTL_FREEZER] == t->v2 && faccessat(dir, KERNEL_GROUP, F_OK, 0) == 0)
+		return g->payload;
+	return dir;
 }
 
 static int ask_freeze(int dir, enum cg_version ver, bool on)
@@ -264,7 +292,7 @@ bool cg_is_frozen(const struct cg_topo *t, const struct cg_guest *g)
 	int h = t->where[CTL_FREEZER];
 	bool frozen = false;
 
-	return h >= 0 && is_frozen(g->dir[h], t->h[h].version, &frozen) == 0 && frozen;
+	return h >= 0 && is_frozen(freezer_dir(t, g), t->h[h].version, &frozen) == 0 && frozen;
 }
 
 int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct cos_err *err)
@@ -273,15 +301,16 @@ int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct
 	enum cg_version ver;
 	uint64_t until = clock_usec() + FREEZE_WAIT_USEC;
 	bool frozen = !on;
-	int r;
+	int dir, r;
 
 	if (h < 0)
 		return cos_fail(err, COS_E_UNSUPPORTED, 0,
 				"neither cgroup v2 nor a v1 freezer is mounted");
 	ver = t->h[h].version;
-	r = ask_freeze(g->dir[h], ver, on);
+	dir = freezer_dir(t, g);
+	r = ask_freeze(dir, ver, on);
 	while (r == 0 && frozen != on && clock_usec() < until) {
-		r = is_frozen(g->dir[h], ver, &frozen);
+		r = is_frozen(dir, ver, &frozen);
 		if (r == 0 && frozen != on)
 			usleep(200);
 	}
@@ -290,7 +319,7 @@ int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct
 	if (frozen == on)
 		return 0;
 	if (on)
-		ask_freeze(g->dir[h], ver, false);
+		ask_freeze(dir, ver, false);
 	return cos_fail(err, COS_E_TIMEOUT, 0, "processes did not %s within %d ms",
 			on ? "freeze" : "thaw", FREEZE_WAIT_USEC / 1000);
 }

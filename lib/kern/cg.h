@@ -106,6 +106,9 @@ int cg_open_tasks(const struct cg_topo *t, const struct cg_guest *g, int *ret_fd
 		  struct cos_err *err);
 /* Enters through those descriptors. For the calling thread; no allocation. Leaf. */
 int cg_enter_self(const int *tasks);
+/* Moves the kernel's thread TID, which works for the guest, into its groups: on v2 one beside the
+ * guest's own, because a group with such a thread does not freeze. Waits for RCU, 8 ms. Leaf. */
+int cg_take_thread(const struct cg_topo *t, const struct cg_guest *g, pid_t tid);
 /* exec/ inside the guest's own group, made on first use: a process of the guest that is born there
  * finds itself at a path that it can open, which podman and others need. The guest may freeze it,
  * or make it unusable: the slot's own exec/ is the resort. A descriptor, the caller's; negative: no

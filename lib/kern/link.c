@@ -1,7 +1,9 @@
 /* lib/kern/link.c - network links, their addresses and routes, as requests of a transaction */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/if_tun.h>
 #include <linux/ip.h>
 #include <linux/neighbour.h>
 #include <linux/pkt_cls.h>
@@ -13,6 +15,7 @@
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "lib/base/own.h"
 #include "lib/kern/link.h"
@@ -87,6 +90,29 @@ void link_veth(struct nltx *t, const struct link_pair *p)
 	end(m, info);
 	host = (struct ifinfomsg){ .ifi_index = p->index };
 	m = nltx_add(t, "settings of the veth", RTM_SETLINK, 0, &host, LINK, 0);
+	put_settings(t, m, false);
+	link_alias(t, p->index, p->alias);
+}
+
+int link_open_tap(const char *name, int index)
+{
+	auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
+
+	strncpy(ifr.ifr_name, name, sizeof(ifr.ifr_name) - 1);
+	if (fd < 0 || ioctl(fd, TUNSETIFINDEX, &index) < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0)
+		return -errno;
+	return take_fd(fd);
+}
+
+void link_tap(struct nltx *t, const struct link_pair *p)
+{
+	struct ifinfomsg i = { .ifi_index = p->index };
+	struct nl_msg *m = nltx_add(t, "tap", RTM_SETLINK, 0, &i, LINK, 0);
+
+	nltx_put(t, nla_put_u32(m, IFLA_GROUP, p->group));
+	nltx_put(t, nla_put_u32(m, IFLA_MTU, p->mtu));
+	nltx_put(t, nla_put(m, IFLA_ADDRESS, 6, p->mac[0]));
 	put_settings(t, m, false);
 	link_alias(t, p->index, p->alias);
 }

@@ -21,7 +21,7 @@ struct link_pair {
 	int index;         /* of the host's end: chosen, so that one transaction can speak of it */
 	uint32_t group;
 	uint32_t mtu;
-	int netns;         /* the guest's */
+	int netns;         /* the guest's; nobody's for a tap */
 	uint8_t mac[2][6]; /* the host's end, the guest's */
 };
 
@@ -38,6 +38,11 @@ void link_port(struct nltx *t, int index, int bridge);
 /* Not up yet. The host's end gives itself no IPv6 address, filters sources (rp_filter) and
  * forwards. */
 void link_veth(struct nltx *t, const struct link_pair *p);
+/* A tap, for frames with a struct virtio_net_hdr, that goes with the last descriptor of it; returns
+ * the first, or -errno. Leaf. */
+int link_open_tap(const char *name, int index);
+/* What link_veth() says of the host's end, for a tap. */
+void link_tap(struct nltx *t, const struct link_pair *p);
 void link_alias(struct nltx *t, int index, const char *alias);
 void link_up(struct nltx *t, int index);
 void link_delete(struct nltx *t, int index);

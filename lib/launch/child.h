@@ -84,6 +84,9 @@ int child_find_command(const char *cmd, char *const *env, char *buf, size_t size
 
 /* Opens a new terminal of the devpts at /dev/pts: master and slave. */
 int child_open_pty(int *ret_master, int *ret_slave, struct cos_err *err);
+/* Of the devpts whose ptmx is PATH below DIR. */
+int child_open_pty_at(int dir, const char *path, int *ret_master, int *ret_slave,
+		      struct cos_err *err);
 
 /* Writes /etc/hostname, hosts and resolv.conf and sets the time zone; inside the guest's root. */
 int child_write_etc(const struct launch *l, struct cos_err *err);

@@ -220,12 +220,18 @@ int child_find_command(const char *cmd, char *const *env, char *buf, size_t size
 
 int child_open_pty(int *ret_master, int *ret_slave, struct cos_err *err)
 {
-	auto_close int master = io_open2(AT_FDCWD, "/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK,
-					 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+	return child_open_pty_at(AT_FDCWD, "/dev/pts/ptmx", ret_master, ret_slave, err);
+}
+
+int child_open_pty_at(int dir, const char *path, int *ret_master, int *ret_slave,
+		      struct cos_err *err)
+{
+	auto_close int master = io_open2(dir, path, O_RDWR | O_NOCTTY | O_NONBLOCK, 0,
+					 RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 	int unlock = 0, slave;
 
 	if (master < 0)
-		return cos_fail(err, COS_E_KERNEL, -master, "open /dev/pts/ptmx");
+		return cos_fail(err, COS_E_KERNEL, -master, "open %s", path);
 	if (ioctl(master, TIOCSPTLCK, &unlock) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "unlock a new terminal");
 	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);

@@ -26,51 +26,7 @@
 #include "lib/launch/child.h"
 #include "lib/launch/guest.h"
 #include "lib/launch/msg.h"
-
-static bool is_readable(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-
-	return poll(&p, 1, 0) > 0;
-}
-
-/* cgroup: the slot with its limits, before any process of the guest exists. */
-static int cgroup_make(struct launch *l, struct cos_err *err)
-{
-	const struct cg_topo *t = &l->host->topo;
-	uid_t owner = l->spec->userns ? l->id_base : 0;
-	int dev = t->where[CTL_DEVICES], r;
-
-	r = cg_make(t, l->slot, owner, &l->cg, err);
-	if (r == 0)
-		r = cg_apply(t, &l->cg, &l->spec->limits, NULL, false, err);
-	if (r < 0)
-		return r;
-	if (dev < 0)
-		return cos_fail(err, COS_E_UNSUPPORTED, 0,
-				"neither cgroup v2 nor v1 devices is mounted");
-	if (t->h[dev].version == CG_V1)
-		r = dev_v1_apply(&l->rules->devices, l->cg.dir[dev], err);
-	else if ((r = dev_bpf_attach(l->rules->dev_prog, l->cg.dir[dev])) < 0)
-		r = cos_fail(err, COS_E_KERNEL, -r, "attach the device program");
-	return r < 0 ? r : cg_open_tasks(t, &l->cg, l->tasks, err);
-}
-
-/* What is only opened for the helper to inherit. */
-static void close_inherited(struct launch *l)
-{
-	for (int *t = l->tasks; *t >= 0; t++)
-		close_p(t);
-	for (size_t i = 0; i < ARRAY_SIZE(l->binds); i++)
-		close_p(&l->binds[i]);
-}
-
-static void cgroup_undo(struct launch *l)
-{
-	close_inherited(l);
-	cg_close(&l->cg);
-	cg_remove(&l->host->topo, l->slot);
-}
+#include "lib/launch/shared.h"
 
 /* namespaces: only for a guest with binds, and when no prepared ones were there. Binds are locked
  * for the guest by being copied with a mount namespace that a helper of the host made; for that the
@@ -87,7 +43,7 @@ static int namespaces_make(struct launch *l, struct cos_err *err)
 			return r;
 		l->sync = take_fd(l->prep.sync);
 	}
-	if (!is_readable(l->sync))
+	if (!step_has_answer(l->sync))
 		return LAUNCH_WAIT;
 	if (l->ops->unwatch)
 		l->ops->unwatch(l);
@@ -168,7 +124,7 @@ static int userns_make(struct launch *l, struct cos_err *err)
 		_exit(child_helper(l, sv[1]));
 	close(sv[1]);
 	l->sync = sv[0];
-	close_inherited(l);
+	step_close_inherited(l);
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "clone3");
 	l->helper = r;
@@ -291,7 +247,7 @@ static int birth_wait(struct launch *l, struct cos_err *err)
 {
 	int r;
 
-	if (!is_readable(l->sync))
+	if (!step_has_answer(l->sync))
 		return LAUNCH_WAIT;
 	r = msg_take_born(l->sync, &l->pid, &l->pidfd, err);
 	if (r < 0)
@@ -301,25 +257,10 @@ static int birth_wait(struct launch *l, struct cos_err *err)
 	return 0;
 }
 
-static void birth_undo(struct launch *l)
-{
-	if (l->pidfd < 0)
-		return;
-	proc_kill_wait(l->pidfd);
-	close_p(&l->pidfd);
-	close_p(&l->console);
-}
-
 /* network: the link, while nothing of the guest runs. */
 static int network_make(struct launch *l, struct cos_err *err)
 {
 	return l->net ? launch_net_attach(l->net, l->pid, err) : 0;
-}
-
-static void network_undo(struct launch *l)
-{
-	if (l->net)
-		launch_net_detach(l->net);
 }
 
 static int handover(struct launch *l, struct cos_err *err)
@@ -337,7 +278,7 @@ static int prepare_wait(struct launch *l, struct cos_err *err)
 	struct msg m;
 	int r;
 
-	if (!is_readable(l->sync))
+	if (!step_has_answer(l->sync))
 		return LAUNCH_WAIT;
 	r = msg_recv(l->sync, MSG_READY, &m, &l->console, &n, err);
 	if (r == 0 && n == 0 && l->stdio[0] < 0) /* nobody would drain it */
@@ -358,11 +299,6 @@ static int rlimits_set(struct launch *l, struct cos_err *err)
 	return r;
 }
 
-static int record(struct launch *l, struct cos_err *err)
-{
-	return l->ops->record(l, err);
-}
-
 static int release(struct launch *l, struct cos_err *err)
 {
 	int r = msg_send(l->sync, MSG_RELEASE, 0, NULL, 0);
@@ -379,12 +315,18 @@ static int exec_wait(struct launch *l, struct cos_err *err)
 }
 
 static const struct step steps[] = {
-	{ "cgroup", cgroup_make, cgroup_undo }, { "namespaces", namespaces_make, namespaces_undo },
-	{ "userns", userns_make, userns_undo }, { "root", root_mount, root_unmount },
-	{ "birth", birth_wait, birth_undo },    { "network", network_make, network_undo },
-	{ "handover", handover, NULL },         { "prepare", prepare_wait, NULL },
-	{ "rlimits", rlimits_set, NULL },       { "record", record, NULL },
-	{ "release", release, NULL },           { "exec", exec_wait, NULL },
+	{ "cgroup", step_cgroup, step_cgroup_undo },
+	{ "namespaces", namespaces_make, namespaces_undo },
+	{ "userns", userns_make, userns_undo },
+	{ "root", root_mount, root_unmount },
+	{ "birth", birth_wait, step_birth_undo },
+	{ "network", network_make, step_network_undo },
+	{ "handover", handover, NULL },
+	{ "prepare", prepare_wait, NULL },
+	{ "rlimits", rlimits_set, NULL },
+	{ "record", step_record, NULL },
+	{ "release", release, NULL },
+	{ "exec", exec_wait, NULL },
 };
 
-const struct guest_type container_type = { "container", steps, ARRAY_SIZE(steps) };
+const struct guest_type container_type = { "start", steps, ARRAY_SIZE(steps) };

@@ -21,6 +21,8 @@
 /* Where cos-init holds the master of the guest's console: without it a guest would be hung up when
  * the daemon goes away, and could not be given a console by the next one. */
 #define LAUNCH_CONSOLE_FD 5
+/* The same for the other end of a machine's control socket. cos-vmm holds both masters. */
+#define LAUNCH_CONTROL_FD 6
 #define LAUNCH_WAIT       1 /* a step's answer: go on when launch.sync is readable */
 #define LAUNCH_IDS        65536
 #define SLOT_NAME_SIZE    16
@@ -30,6 +32,7 @@ struct launch_host {
 	struct cg_topo topo;
 	unsigned overlay;   /* enum cowfs_feature bits that work */
 	int init;           /* sealed memory that holds cos-init */
+	int vmm;            /* the same with cos-vmm; -1: it is not there */
 	uint64_t nofile[2]; /* RLIMIT_NOFILE, soft and hard, that guests get */
 };
 
@@ -50,6 +53,17 @@ struct launch_prep {
 	int sync;
 };
 
+/* What is opened for a machine, until its process has it; in this order from FD_FILES on. */
+enum launch_file { VM_KVM, VM_KERNEL, VM_INITRD, VM_CONTROL, VM_TAP, VM__FILES };
+
+struct launch_vm {
+	int file[VM__FILES];
+	int slave;       /* of its console */
+	int control_end; /* the other one of VM_CONTROL */
+	pid_t mover;     /* moves the kernel's threads; 0: none */
+	int sync;        /* the machine's, while the mover's is in its place */
+};
+
 struct launch_ops {
 	/* STEP is done; for histograms and events. */
 	void (*step_done)(struct launch *l, const char *step, uint64_t usec);
@@ -60,7 +74,7 @@ struct launch_ops {
 	 * next LAUNCH_WAIT means another one. May be NULL. */
 	void (*unwatch)(struct launch *l);
 	/* Kill point for tests: called before and after each step with its name. */
-	void (*point)(const char *step, bool after);
+	void (*point)(struct launch *l, const char *step, bool after);
 };
 
 struct launch {
@@ -71,7 +85,7 @@ struct launch {
 	const struct guest_type *type;
 	const struct spec *spec;
 	const struct launch_rules *rules;
-	struct cowfs_root *root; /* opened; closed by the "root" step when the mount stands */
+	struct cowfs_root *root; /* opened; closed by the caller; NULL: it has none */
 	char slot[SLOT_NAME_SIZE];
 	uint32_t id_base;
 	int stdio[3];           /* the guest's ends of a client's pipes; -1: console */
@@ -87,6 +101,7 @@ struct launch {
 	int binds[SPEC_BINDS_MAX];
 	int tasks[CG_HIER_MAX + 1];
 	pid_t helper; /* makes the namespaces and is gone before the guest runs; 0: none */
+	struct launch_vm vm;
 
 	/* the caller's once the start has succeeded */
 	struct cg_guest cg;
@@ -104,12 +119,14 @@ struct step {
 
 /* How a kind of guest is started; container and virtual machine differ here and nowhere else. */
 struct guest_type {
-	const char *name;
+	const char *operation; /* its start, in the names of kill points */
 	const struct step *steps;
 	unsigned n_steps;
 };
 
-extern const struct guest_type container_type;
+extern const struct guest_type container_type, vm_type;
+/* That of specifications that say KIND. */
+const struct guest_type *launch_type(enum guest_kind kind);
 
 /* Empties what the engine holds; the caller then fills its part. */
 void launch_init(struct launch *l);
@@ -123,8 +140,17 @@ void launch_finish(struct launch *l);
 
 /* Asks the first process of a running guest to end in order: by stop_signal, if it was given, else
  * by what its program is known to take. -EAGAIN: an init that starts does not take it yet; again
- * soon. -ESRCH: it is gone. Leaf. */
-int launch_stop(const struct spec *s, pid_t pid, int pidfd);
+ * soon. -ESRCH: it is gone. A machine's power button is pressed, and just before GRACE_USEC are
+ * over it is switched off. Leaf. */
+int launch_stop(const struct spec *s, pid_t pid, int pidfd, uint64_t grace_usec);
+
+/* Whether this host has what a machine of S needs: KVM, cos-vmm, S's own files. */
+int launch_vm_check(const struct launch_host *h, const struct spec *s, struct cos_err *err);
+/* cos-vmm, the program at FD, as sealed memory; its descriptor or -errno. */
+int launch_vmm_seal(int fd);
+/* The other end of the control socket of the machine whose cos-vmm is PIDFD; the caller's. -ESRCH:
+ * it is gone. Leaf. */
+int launch_vm_control(int pidfd);
 
 /* Namespaces that are made before a guest is started, on ids ID_BASE..; when sync is readable
  * launch_prepare_finish() gives their descriptors to the caller. Nothing is left by a failure. */

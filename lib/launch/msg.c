@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/base/io.h"
+#include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/launch/guest.h"
 #include "lib/launch/msg.h"
@@ -109,6 +110,27 @@ void msg_end_helper(int sock, pid_t helper)
 	msg_end_child(helper);
 	if (made > 0)
 		msg_end_child(made);
+}
+
+int msg_recv_machine(int sock, struct cos_err *err)
+{
+	union {
+		struct msg m;
+		char text[8192];
+	} in;
+	ssize_t got = recv(sock, &in, sizeof(in), MSG_DONTWAIT);
+	auto_json json_t *j = NULL;
+	struct cos_err ignored;
+
+	if (got == 1 && in.text[0] == 'R')
+		return 0;
+	if (got == sizeof(in.m) && in.m.type == MSG_FAIL)
+		return take_fail(&in.m, err);
+	if (got > 0 && jsonx_parse(in.text, (size_t)got, "cos-vmm", &j, &ignored) == 0 &&
+	    jsonx_to_err(j, err))
+		return -cos_err_defs[err->code].no;
+	return cos_fail(err, COS_E_INTERNAL, ECONNRESET,
+			"cos-vmm ended before the machine was made");
 }
 
 int msg_recv_end(int sock, const char *cmd, struct cos_err *err)

@@ -42,6 +42,8 @@ void msg_end_child(pid_t pid);
 /* Ends HELPER, whose MSG_BORN was not taken, and what it may have made; reaps both. Waits for the
  * helper at most 0.2 s. Nothing can be said on SOCK afterwards. */
 void msg_end_helper(int sock, pid_t helper);
+/* cos-vmm's word that the machine is made, or why not. */
+int msg_recv_machine(int sock, struct cos_err *err);
 /* The end of the socket. 0: executed; LAUNCH_WAIT: not yet; else the failure, with CMD named. Does
  * not block. */
 int msg_recv_end(int sock, const char *cmd, struct cos_err *err);

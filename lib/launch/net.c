@@ -3,7 +3,8 @@
  * One transaction in the host's namespace makes the pair, routes, classes and redirection; one in
  * the guest's gives it its addresses; one of nftables knows it. The pair is born at both its ends,
  * and is never deleted: it goes with the guest's namespace. With macvlan there is but the guest's
- * end, and nothing else of all that. */
+ * end, and nothing else of all that. A machine has a tap in place of the pair: frames come out of
+ * its descriptor instead of the other end, and its own kernel sets the addresses. */
 #include <netinet/in.h>
 #include <string.h>
 
@@ -125,7 +126,8 @@ int launch_net_rejoin(const struct launch_net *n, struct cos_err *err)
 	return nltx_commit(n->host, err);
 }
 
-/* The host's side. Up last: what it sends before the table knows it is dropped by its group. */
+/* The host's side; NETNS -1: of a tap. Up last: what it sends before the table knows it is dropped
+ * by its group. */
 static int make_link(const struct launch_net *n, int netns, struct cos_err *err)
 {
 	struct link_pair p = {
@@ -143,7 +145,10 @@ static int make_link(const struct launch_net *n, int netns, struct cos_err *err)
 	}
 	memcpy(p.mac, n->mac, sizeof(p.mac));
 	add_classes(n);
-	link_veth(n->host, &p);
+	if (netns < 0)
+		link_tap(n->host, &p);
+	else
+		link_veth(n->host, &p);
 	link_redirect(n->host, n->index, n->trees[NET_TREE_IN]);
 	if (n->bridge)
 		link_port(n->host, n->index, n->bridge);
@@ -199,6 +204,21 @@ int launch_net_attach(struct launch_net *n, pid_t pid, struct cos_err *err)
 		r = change_elements(n->nat, NULL, n, err);
 	n->attached = r == 0;
 	return r;
+}
+
+int launch_net_attach_tap(struct launch_net *n, int *ret_tap, struct cos_err *err)
+{
+	auto_close int tap = link_open_tap(n->link, n->index);
+	int r = tap < 0 ? cos_fail(err, COS_E_KERNEL, -tap, "make the tap %s", n->link)
+			: make_link(n, -1, err);
+
+	if (r == 0)
+		r = change_elements(n->nat, NULL, n, err);
+	n->attached = r == 0;
+	if (r < 0)
+		return r;
+	*ret_tap = take_fd(tap);
+	return 0;
 }
 
 void launch_net_detach(struct launch_net *n)

@@ -47,6 +47,9 @@ struct launch_net {
 /* Makes the link to the network namespace of process PID, with classes, addresses and routes. When
  * it fails, launch_net_detach() takes away what was made; the link goes with the namespace. */
 int launch_net_attach(struct launch_net *n, pid_t pid, struct cos_err *err);
+/* The same for a machine: the host's end is a tap, whose descriptor is the caller's. It goes with
+ * the last one. */
+int launch_net_attach_tap(struct launch_net *n, int *ret_tap, struct cos_err *err);
 /* Idempotent. */
 void launch_net_detach(struct launch_net *n);
 /* The classes become what N says; a tree that was made anew gets them. */

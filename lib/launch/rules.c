@@ -1,4 +1,5 @@
-/* lib/launch/rules.c - a profile's words in the kernel's form, and cos-init as sealed memory */
+/* lib/launch/rules.c - a profile's words in the kernel's form, and the programs of guests as sealed
+ * memory */
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,20 +23,39 @@ int launch_init_open(struct cos_err *err)
 	return take_fd(fd);
 }
 
-int launch_rules_make(const struct spec *s, const struct launch_host *h, struct launch_rules *ret,
-		      struct cos_err *err)
+int launch_vmm_seal(int fd)
 {
-	int dev = h->topo.where[CTL_DEVICES], r;
-	struct launch_rules rules = { .dev_prog = -1 };
+	auto_close int sealed = proc_seal(fd, "cos-vmm");
+
+	if (sealed >= 0 && fchmod(sealed, 0111) < 0) /* as cos-init */
+		return -errno;
+	return take_fd(sealed);
+}
+
+/* A profile's words. */
+static int parse_words(const struct spec *s, struct launch_rules *rules, struct cos_err *err)
+{
+	int r;
 
 	if (!s->capabilities || !s->seccomp || !s->devices)
 		return cos_fail(err, COS_E_INVALID, 0,
 				"the profile names no capabilities, seccomp or devices");
-	r = cap_mask_parse(s->capabilities, &rules.caps, err);
+	r = cap_mask_parse(s->capabilities, &rules->caps, err);
 	if (r == 0)
-		r = dev_rules_parse(s->devices, "/devices", &rules.devices, err);
+		r = dev_rules_parse(s->devices, "/devices", &rules->devices, err);
 	if (r == 0)
-		r = filter_compile(s->seccomp, "/seccomp", &rules.filter, err);
+		r = filter_compile(s->seccomp, "/seccomp", &rules->filter, err);
+	return r;
+}
+
+/* A machine's process opens nothing, and has filters of its own. */
+int launch_rules_make(const struct spec *s, const struct launch_host *h, struct launch_rules *ret,
+		      struct cos_err *err)
+{
+	int dev = h->topo.where[CTL_DEVICES];
+	struct launch_rules rules = { .dev_prog = -1 };
+	int r = s->type == GUEST_VM ? 0 : parse_words(s, &rules, err);
+
 	if (r == 0 && dev >= 0 && h->topo.h[dev].version == CG_V2) {
 		rules.dev_prog = dev_bpf_load(&rules.devices, err);
 		r = rules.dev_prog < 0 ? rules.dev_prog : 0;

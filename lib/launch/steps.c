@@ -22,12 +22,19 @@ void launch_init(struct launch *l)
 		.console = -1,
 	};
 	memset(l->binds, -1, sizeof(l->binds));
+	memset(l->vm.file, -1, sizeof(l->vm.file));
+	l->vm.slave = l->vm.control_end = l->vm.sync = -1;
+}
+
+const struct guest_type *launch_type(enum guest_kind kind)
+{
+	return kind == GUEST_VM ? &vm_type : &container_type;
 }
 
 static void point(struct launch *l, const char *step, bool after)
 {
 	if (l->ops->point)
-		l->ops->point(step, after);
+		l->ops->point(l, step, after);
 }
 
 int launch_run(struct launch *l, struct cos_err *err)

@@ -1,12 +1,14 @@
 /* lib/launch/stop.c - asking a guest's first process to end, in the words that it understands */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #include "lib/launch/guest.h"
 
 #define STATUS_MAX 8192
+#define DOWN_USEC  1000000ULL /* of its grace a machine is switched off before the end */
 
 /* What the inits of distributions take as "halt, in order", by the name of their program. sysvinit
  * has no such signal but Ctrl-Alt-Del: it runs the same scripts, and that a reboot comes at their
@@ -85,10 +88,32 @@ static bool takes(pid_t pid, int sig)
 	       strtol(call, NULL, 10) == SYS_rt_sigtimedwait;
 }
 
-int launch_stop(const struct spec *s, pid_t pid, int pidfd)
+/* Through its control socket; a signal asks for the same, with a grace of cos-vmm's own. */
+static int stop_machine(int pidfd, uint64_t grace_usec)
+{
+	auto_close int fd = launch_vm_control(pidfd);
+	uint64_t rest = grace_usec > 2 * DOWN_USEC ? DOWN_USEC : grace_usec / 2;
+	char buf[256];
+	ssize_t n = -1;
+
+	if (fd == -ESRCH)
+		return fd;
+	while (fd >= 0 && recv(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		; /* answers that nobody read */
+	if (fd >= 0) {
+		snprintf(buf, sizeof(buf), "{\"cmd\":\"stop\",\"grace_usec\":%" PRIu64 "}\n",
+			 grace_usec - rest);
+		n = send(fd, buf, strlen(buf), MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+	return n == (ssize_t)strlen(buf) ? 0 : proc_signal(pidfd, SIGTERM);
+}
+
+int launch_stop(const struct spec *s, pid_t pid, int pidfd, uint64_t grace_usec)
 {
 	int sig = s->own_init && !json_object_get(s->doc, "stop_signal") ? program_signal(pid) : 0;
 
+	if (s->type == GUEST_VM)
+		return stop_machine(pidfd, grace_usec);
 	if (sig == 0)
 		sig = s->stop_signal;
 	if (s->own_init && !takes(pid, sig))

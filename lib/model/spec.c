@@ -11,12 +11,22 @@
 #include "lib/base/uuid.h"
 #include "lib/model/spec.h"
 
+#define VM_CMDLINE_MAX 1791 /* cos-vmm adds its devices, and 2047 is the most */
+#define VM_MEMORY_MIN  (4ULL << 20)
+#define VM_MEMORY_MAX  (1ULL << 40)
+#define VM_MEMORY_UNIT (1ULL << 20)
+
 const struct spec_key spec_keys[] = {
 #define X(key, type, member, lo, hi, when, cli, dflt, help) { key, when, CLI_##cli, dflt, help },
 	COS_SPEC_KEYS(X)
 #undef X
 };
 const unsigned n_spec_keys = ARRAY_SIZE(spec_keys);
+
+const char *const guest_kind_name[GUEST__KINDS] = {
+	[GUEST_CONTAINER] = "container",
+	[GUEST_VM] = "vm",
+};
 
 const struct hook_def hook_defs[HOOK__N] = {
 #define X(id, name, oci, help) [HOOK_##id] = { name, oci },
@@ -69,10 +79,13 @@ static int parse_type(json_t *v, const char *at, void *to, struct cos_err *err)
 
 	if (r < 0)
 		return r;
-	if (strcmp(t, "container") != 0)
-		return jsonx_bad(err, at, "\"%s\" is not a type of guest: container", t);
-	s->type = GUEST_CONTAINER;
-	return 0;
+	for (size_t i = 0; i < GUEST__KINDS; i++) {
+		if (strcmp(t, guest_kind_name[i]) == 0) {
+			s->type = i;
+			return 0;
+		}
+	}
+	return jsonx_bad(err, at, "\"%s\" is not a type of guest: container or vm", t);
 }
 
 static int parse_template(json_t *v, const char *at, void *to, struct cos_err *err)
@@ -97,6 +110,36 @@ static int need_absolute(json_t *v, const char *at, const char **ret, struct cos
 static int parse_rootfs(json_t *v, const char *at, void *to, struct cos_err *err)
 {
 	return need_absolute(v, at, &((struct spec *)to)->rootfs, err);
+}
+
+static int parse_vm_kernel(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	return need_absolute(v, at, &((struct spec *)to)->vm.kernel, err);
+}
+
+static int parse_vm_initrd(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	return need_absolute(v, at, &((struct spec *)to)->vm.initrd, err);
+}
+
+static int parse_vm_cmdline(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	return need_text(v, VM_CMDLINE_MAX, at, &((struct spec *)to)->vm.cmdline, err);
+}
+
+static int parse_vm_memory(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	const char *t = json_string_value(v);
+	uint64_t n = 0;
+
+	if (json_is_integer(v) && json_integer_value(v) > 0)
+		n = (uint64_t)json_integer_value(v);
+	else if (!t || strlen(t) != json_string_length(v) || str_to_bytes(t, &n) < 0)
+		return jsonx_bad(err, at, "not a number of bytes such as 512M or 2G");
+	if (n < VM_MEMORY_MIN || n > VM_MEMORY_MAX || n % VM_MEMORY_UNIT)
+		return jsonx_bad(err, at, "not 4M to 1T in steps of 1M");
+	((struct spec *)to)->vm.memory = n;
+	return 0;
 }
 
 static int parse_cwd(json_t *v, const char *at, void *to, struct cos_err *err)
@@ -526,6 +569,10 @@ NET_KEY(peers)
 #define T_HEALTH(m)      FN(parse_health)
 #define T_HOOKS(m)       FN(parse_hooks)
 #define T_PATHS(m)       FN(parse_##m)
+#define T_VM_KERNEL(m)   FN(parse_vm_kernel)
+#define T_VM_INITRD(m)   FN(parse_vm_initrd)
+#define T_VM_CMDLINE(m)  FN(parse_vm_cmdline)
+#define T_VM_MEMORY(m)   FN(parse_vm_memory)
 #define T_REF(m)         .type = JSONX_REF, .offset = offsetof(struct spec, m)
 #define T_BOOL(m)        .type = JSONX_BOOL, .offset = offsetof(struct spec, m)
 #define T_UINT(m)        .type = JSONX_UINT, .offset = offsetof(struct spec, m)
@@ -547,6 +594,10 @@ static void defaults(struct spec *s)
 		.hook_timeout = 30,
 		.health = { .interval = 30, .timeout = 5, .retries = 3 },
 		.cwd = "/",
+		.vm = { .cmdline = "console=ttyS0 reboot=k panic=-1",
+			.cpus = 1,
+			.memory = 1ULL << 30,
+			.acpi = true },
 	};
 	limits_init(&s->limits);
 }
@@ -559,12 +610,68 @@ int spec_check_part(json_t *doc, struct cos_err *err)
 	return jsonx_fill(doc, "", fields, ARRAY_SIZE(fields), &s, err);
 }
 
-static int check_whole(json_t *doc, struct spec *s, struct cos_err *err)
+/* What a machine has not, or what its kernel alone decides. */
+static const char *const container_keys[] = {
+	"rootfs",       "command",      "init",     "hostname",     "user",
+	"cwd",          "env",          "timezone", "binds",        "stop_signal",
+	"health",       "userns",       "manage",   "volatile",     "seccomp",
+	"no_new_privs", "capabilities", "devices",  "disk.quota",   "masked_paths", "readonly_paths",
+};
+
+/* Without a word of the user's on it, the limit is what the machine needs. */
+static int check_memory(struct spec *s, struct cos_err *err)
+{
+	uint64_t *most = &s->limits.v[LIMIT_MEMORY_MAX],
+		 need = s->vm.memory + SPEC_VM_OVERHEAD(s->vm.memory);
+	char texts[2][LIMIT_TEXT_SIZE];
+
+	if (!s->limits.set[LIMIT_MEMORY_MAX])
+		*most = need;
+	if (*most >= need)
+		return 0;
+	return jsonx_bad(err, "/limits/memory.max", "%s is too little for vm.memory: it needs %s",
+			 limit_print(LIMIT_MEMORY_MAX, *most, texts[0]),
+			 limit_print(LIMIT_MEMORY_MAX, need, texts[1]));
+}
+
+static int check_machine(json_t *doc, struct spec *s, struct cos_err *err)
+{
+	char at[40];
+
+	for (size_t i = 0; i < ARRAY_SIZE(container_keys); i++) {
+		str_fmt(at, sizeof(at), "/%s", container_keys[i]);
+		if (json_object_get(doc, container_keys[i]))
+			return jsonx_bad(err, at, "is for containers: this guest is a vm");
+	}
+	for (enum limit_id id = LIMIT__NET; id < LIMIT__N; id++) {
+		str_fmt(at, sizeof(at), "/limits/%s", limit_defs[id].name);
+		if (s->limits.set[id])
+			return jsonx_bad(err, at, "is for containers: this guest is a vm");
+	}
+	if (!s->vm.kernel)
+		return jsonx_bad(err, "/vm.kernel", "missing");
+	if (s->template)
+		return jsonx_bad(err, "/template", "is for containers: this guest is a vm");
+	if (s->net.mode == NET_HOST || s->net.mode == NET_MACVLAN)
+		return jsonx_bad(err, "/net.mode", "%s is for containers: this guest is a vm",
+				 net_mode_name[s->net.mode]);
+	return check_memory(s, err);
+}
+
+static int check_container(json_t *doc, struct spec *s, struct cos_err *err)
 {
 	json_t *health = json_object_get(doc, "health");
+	const char *key;
+	json_t *v;
 
-	if (!s->name[0])
-		return jsonx_bad(err, "/name", "missing");
+	json_object_foreach(doc, key, v) {
+		char at[40];
+
+		if (strncmp(key, "vm.", 3) != 0)
+			continue;
+		str_fmt(at, sizeof(at), "/%s", key);
+		return jsonx_bad(err, at, "is for guests of type vm");
+	}
 	if (!s->template == !s->rootfs)
 		return jsonx_bad(err, s->template ? "/rootfs" : "/template",
 				 s->template ? "given beside template" : "missing (or rootfs)");
@@ -577,6 +684,18 @@ static int check_whole(json_t *doc, struct spec *s, struct cos_err *err)
 	}
 	if (health && json_object_size(health) && !json_object_get(health, "command"))
 		return jsonx_bad(err, "/health/command", "missing");
+	return 0;
+}
+
+static int check_whole(json_t *doc, struct spec *s, struct cos_err *err)
+{
+	int r;
+
+	if (!s->name[0])
+		return jsonx_bad(err, "/name", "missing");
+	r = s->type == GUEST_VM ? check_machine(doc, s, err) : check_container(doc, s, err);
+	if (r < 0)
+		return r;
 	if (net_check(&s->net, "", err) < 0)
 		return -EINVAL;
 	return limits_check(&s->limits, "/limits", err);

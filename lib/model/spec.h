@@ -22,7 +22,7 @@
 #define SPEC_REQUIRES_MAX 32
 #define NAME_SIZE         64
 
-enum guest_kind { GUEST_CONTAINER };
+enum guest_kind { GUEST_CONTAINER, GUEST_VM, GUEST__KINDS };
 enum restart_policy { RESTART_NO, RESTART_ON_FAILURE, RESTART_ALWAYS };
 enum spec_when { S_FIXED, S_NEXT, S_LIVE };
 enum spec_cli { CLI_TEXT, CLI_BOOL, CLI_NUMBER, CLI_TIME, CLI_JSON };
@@ -55,6 +55,18 @@ struct spec_bind {
 	bool readonly;
 };
 
+/* Of a machine. */
+struct spec_vm {
+	const char *kernel, *initrd, *cmdline; /* initrd NULL: none */
+	uint64_t cpus, memory;
+	bool acpi;
+};
+
+/* What a machine may take of memory.max beside its own memory: cos-vmm, the kernel's tables. */
+#define SPEC_VM_OVERHEAD(memory) ((16U << 20) + (memory) / 128)
+
+extern const char *const guest_kind_name[GUEST__KINDS];
+
 /* Texts and objects are borrowed from DOC, which the struct owns. */
 struct spec {
 	json_t *doc;
@@ -70,6 +82,7 @@ struct spec {
 	struct limits limits;
 	struct net_spec net;
 	enum disk_quota disk_quota;
+	struct spec_vm vm;
 	enum restart_policy restart;
 	int stop_signal;
 	uint64_t stop_timeout; /* seconds */

@@ -1,0 +1,224 @@
+#!/bin/sh
+# tests/func/vm.sh - machines beside containers: made, started, limited, metered, adopted, ended, refused
+. "$(dirname "$0")/lib.sh"
+[ -e /dev/kvm ] || { echo "1..0 # SKIP no /dev/kvm"; exit 0; }
+KERNEL=$TOP_BUILDDIR/tests/vmm/guest
+cos_setup
+cos_template
+
+field() { # GUEST KEY
+	"$COSCTL" status "$1" | sed -n "s/^$2  *//p"
+}
+state_is() {
+	[ "$(field "$1" state)" = "$2" ]
+}
+says() { # GUEST WORDS in its log
+	"$COSCTL" logs "$1" | grep -q -- "$2"
+}
+machine() { # NAME TEST WORD...: creates one that runs a test of the mini guest
+	name=$1
+	test=$2
+	shift 2
+	"$COSCTL" create --type vm --kernel "$KERNEL" --cmdline "test=$test" "$name" vm.memory=64M vm.acpi=false "$@"
+}
+event() { # GUEST EVENT
+	"$COSCTL" events -o json | grep "\"guest\": *\"$1\"" | grep -q "\"event\": *\"$2\""
+}
+groups() { # PID: its groups' slot
+	sed -n 's|.*:.*:/cos\.[^/]*/\([0-9]*\).*|\1|p' "/proc/$1/cgroup" | sort -u
+}
+
+# --- life ---
+ok "a machine is made" machine hello hello
+ok "it starts" "$COSCTL" start hello
+ok "it ends by itself" await state_is hello defined
+ok "what it wrote is in its log" says hello '^hello'
+is "its end" "$(field hello last_end)" "exit 0"
+is "its type" "$(field hello type)" vm
+ok "one that waits for its button" machine button button
+ok "starts" "$COSCTL" start button
+ok "and waits" await says button waiting
+like "it is listed as running" "$("$COSCTL" list button)" '^button .*running'
+ok "stop presses the button" "$COSCTL" stop button
+ok "which it sees" says button pressed
+is "and obeys" "$(field button last_end)" "exit 0"
+machine power power vm.acpi=true
+"$COSCTL" start power
+await says power waiting
+ok "with ACPI there is a power button" "$COSCTL" stop power
+is "which is obeyed, too" "$(field power last_end)" "exit 0"
+ok "one that hears nothing" machine deaf spin
+"$COSCTL" start deaf
+ok "is switched off in its time" "$COSCTL" stop --timeout 2 deaf
+is "by cos-vmm" "$(field deaf last_end)" "exit 12"
+ok "which was wanted" state_is deaf defined
+"$COSCTL" start deaf
+ok "kill ends it at once" "$COSCTL" kill deaf
+is "by a signal" "$(field deaf last_end)" "signal 9"
+
+# --- how it ends ---
+machine status status
+"$COSCTL" start status
+ok "a status of its own is a failure" await state_is status failed
+like "which is told" "$(field status reason)" 'ended by itself: exit 69 \(exit\)'
+machine triple triple
+"$COSCTL" start triple
+ok "a triple fault is a failure" await state_is triple failed
+like "with a name" "$(field triple reason)" 'triple-fault'
+machine again triple restart=on-failure
+"$COSCTL" start again
+ok "the restart policy holds" await event again restart
+"$COSCTL" delete --force again
+machine halt halt restart=always
+"$COSCTL" start halt
+ok "a halt stops it, whatever the policy says" await state_is halt defined
+fails "and no restart is due" 3 '' "$COSCTL" stop halt
+machine reset reset
+"$COSCTL" start reset
+ok "a reset starts it again, whatever the policy says" await event reset restart
+ok "until it is deleted" "$COSCTL" delete --force reset
+
+# --- beside a container ---
+"$COSCTL" create --template busybox box -- sleep 1000
+"$COSCTL" start box
+machine spin spin cpu.rate=200m
+ok "a machine with a limit starts" "$COSCTL" start spin
+pid=$(field spin pid)
+is "it is in one slot" "$(groups "$pid" | wc -l)" 1
+pit=$(for p in /proc/[0-9]*; do grep -qx "kvm-pit/$pid" "$p/comm" 2>/dev/null && echo "${p#/proc/}"; done)
+if [ -n "$pit" ]; then
+	is "with KVM's thread" "$(groups "$pit")" "$(groups "$pid")"
+else
+	skip "with KVM's thread" "no kvm-pit: another pid namespace"
+fi
+like "and without rights" "$(grep CapEff "/proc/$pid/status")" '0000000000000000'
+base=$("$COSCTL" list -o json spin | sed -n 's/.*"id_base": *\([0-9]*\).*/\1/p')
+is "as nobody among the slot's ids" "$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")" $((base + 65534))
+like "both are listed" "$("$COSCTL" list -o name | tr '\n' ' ')" 'box .*spin'
+like "show tells its type" "$("$COSCTL" show spin)" '"type": "vm"'
+used() {
+	"$COSCTL" stats -o json "$1" | sed -n 's/.*"cpu_usec": *\([0-9]*\).*/\1/p'
+}
+has_used() { # GUEST USEC
+	[ "$(used "$1")" -ge "$2" ]
+}
+ok "its processor time is counted" await has_used spin 200000
+like "stats shows both" "$("$COSCTL" stats)" '^spin '
+like "top too" "$("$COSCTL" top -n 1)" 'spin'
+ok "why names the limit" await sh -c "$COSCTL why spin | grep -q cpu.rate"
+ok "the limit is raised while it runs" "$COSCTL" set spin cpu.rate=2
+ok "the ledger knows it" await sh -c "$COSCTL usage spin | grep -q '^spin '"
+ok "it freezes" await "$COSCTL" freeze spin
+ok "and is frozen" state_is spin frozen
+before=$(used spin)
+sleep 0.3
+is "it uses nothing" "$(used spin)" "$before"
+ok "it thaws" "$COSCTL" thaw spin
+ok "and goes on" await has_used spin $((before + 10000))
+
+# --- the daemon's processes ---
+machine echo echo
+"$COSCTL" start echo
+await says echo ready
+daemon() { # worker or keeper
+	[ "$1" = worker ] && cat "$T/run/cosd.pid" || cat "$T/run/keep.pid"
+}
+is_back() {
+	"$COSCTL" version
+}
+for who in worker keeper; do
+	old=$(daemon $who)
+	kill -9 "$old"
+	await sh -c "[ \"\$(cat $T/run/cosd.pid)\$(cat $T/run/keep.pid)\" ] && ! kill -0 $old 2>/dev/null"
+	ok "after kill -9 of the $who the daemon is back" await is_back
+	ok "the machine runs on" state_is spin running
+	is "as the same process" "$(field spin pid)" "$pid"
+done
+worker=$(daemon worker)
+keeper=$(daemon keeper)
+kill -9 "$keeper" "$worker"
+await sh -c "! kill -0 $worker 2>/dev/null"
+cos_start_daemon
+is "after kill -9 of both it is adopted" "$(field spin pid)" "$pid"
+ok "it can be limited" "$COSCTL" set spin cpu.rate=100m
+# The console's other end was found again in cos-vmm.
+(printf 'over the console\n'; sleep 1) | timeout 5 "$COSCTL" console echo >"$T/console.out" 2>&1
+ok "its console is there" await says echo 'over the console'
+ok "its end is seen" await state_is echo defined
+ok "an adopted machine stops in order" "$COSCTL" stop --timeout 1 spin
+is "by its control socket" "$(field spin state)" defined
+"$COSCTL" start spin
+kill -9 "$(field spin pid)"
+ok "kill -9 of cos-vmm is a failure" await state_is spin failed
+like "which is told" "$(field spin reason)" 'signal 9'
+worker=$(daemon worker)
+"$COSCTL" start spin
+pid=$(field spin pid)
+kill -9 "$worker"
+await is_back
+kill -9 "$pid"
+ok "of an adopted one, too" await state_is spin failed
+
+# --- refused ---
+fails "no kernel" 2 '/vm.kernel: missing' "$COSCTL" create --type vm x
+fails "no such kernel" 2 'vm.kernel: open' "$COSCTL" create --type vm --kernel "$T/none" x
+fails "a kernel that is no file" 2 'not a regular file' "$COSCTL" create --type vm --kernel /dev/zero x
+fails "a kernel for a container" 2 '/vm.kernel: is for guests of type vm' \
+	"$COSCTL" create --template busybox x vm.kernel=/boot/x
+for n in 0 65 1000; do
+	fails "$n processors" 2 'vm.cpus: is '$n', not in 1..64' \
+		"$COSCTL" create --type vm --kernel "$KERNEL" x vm.cpus=$n
+done
+fails "too little memory" 2 'vm.memory' "$COSCTL" create --type vm --kernel "$KERNEL" x vm.memory=1M
+fails "a limit below its memory" 2 'too little for vm.memory' machine x hello memory.max=64M
+for word in userns=true hostname=x user=0 'env={}' cwd=/ 'binds=[]' stop_signal=TERM \
+	'health={"command":["true"]}' manage=true volatile=true no_new_privs=true capabilities=all \
+	rlimit.nofile=10 net.mode=host net.mode=macvlan; do
+	fails "a machine with ${word%%=*}=${word#*=}" 2 'is for containers' machine x hello "$word"
+done
+fails "or with a command" 2 'command: is for containers' machine x hello -- true
+"$COSCTL" start spin
+for what in '125 exec spin -- true' '125 enter spin' "1 cp spin:/x $T" '1 snapshot spin one' \
+	'1 kill -s HUP spin'; do
+	# shellcheck disable=SC2086 # words
+	fails "${what#* }" "${what%% *}" 'is a machine' "$COSCTL" ${what#* }
+done
+mkdir "$T/k"
+head -c 100000 /dev/urandom >"$T/k/noise"
+head -c 1000 "$KERNEL" >"$T/k/cut"
+: >"$T/k/empty"
+for k in noise cut empty; do
+	"$COSCTL" create --type vm --kernel "$T/k/$k" bad
+	fails "$k is no kernel" 1 'machine:' "$COSCTL" start bad
+	ok "which the state tells" state_is bad failed
+	"$COSCTL" delete bad
+done
+"$COSCTL" create --type vm --kernel "$KERNEL" --initrd "$T/k/huge" bad 2>"$T/err"
+like "an initrd that is not there" "$(cat "$T/err")" 'vm.initrd'
+truncate -s 80M "$T/k/huge"
+"$COSCTL" create --type vm --kernel "$KERNEL" --initrd "$T/k/huge" bad vm.memory=64M
+fails "an initrd larger than memory" 1 'initrd' "$COSCTL" start bad
+machine gone hello
+cp "$KERNEL" "$T/k/kernel"
+"$COSCTL" set gone vm.kernel="$T/k/kernel"
+rm "$T/k/kernel"
+fails "a kernel that is gone" 2 'vm.kernel: open' "$COSCTL" start gone
+
+# --- run ---
+got=$("$COSCTL" run --rm --type vm --kernel "$KERNEL" --cmdline test=hello brief vm.memory=64M 2>&1 </dev/null)
+st=$?
+like "run shows what it writes" "$got" '^hello'
+is "and ends as it does" $st 0
+"$COSCTL" run --rm --type vm --kernel "$KERNEL" --cmdline test=status brief vm.memory=64M >/dev/null 2>&1 </dev/null
+is "with its status" $? 69
+ok "and leaves nothing" sh -c "! $COSCTL list -o name | grep -qx brief"
+
+# --- nothing is left ---
+"$COSCTL" delete --all --force
+no_groups() {
+	! find /sys/fs/cgroup -maxdepth 4 -path "*cos.$INSTANCE/[0-9]*" -type d 2>/dev/null | grep -q .
+}
+ok "control groups are gone" await no_groups
+is "files too" "$(find "$T/state/guests" "$T/state/log" "$T/state/cow/guests" "$T/run/guests" -mindepth 1)" ""
+ok "and processes" sh -c "! pgrep -f 'cos-vmm --sync' -P $(daemon keeper)"
+plan_done
