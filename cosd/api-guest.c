@@ -76,12 +76,43 @@ static void wait_for(struct call *c, struct guest *g, enum call_wait what)
 	list_add_tail(&g->waiters, &c->link);
 }
 
+/* The call is made again. */
+static void disk_made(struct call *c)
+{
+	struct cos_err err;
+
+	c->job_done = NULL;
+	c->client_gone = NULL;
+	if (c->method->fn(c, c->params, &err) < 0)
+		call_fail(c, &err);
+}
+
+/* The disk's image of a template is made for its first machine: 1, and the call goes on when it is
+ * there. 0: nothing is to be made. */
+static int make_disk(struct call *c, json_t *own, struct cos_err *err)
+{
+	char template[COWFS_NAME_SIZE];
+	int r = guest_lacks_disk(c->d, own, template, err);
+
+	if (r <= 0)
+		return r;
+	r = job_start(c, (const char *[]){ "template", "disk", template, NULL }, -1, err);
+	if (r < 0)
+		return r;
+	c->job_done = disk_made;
+	return 1;
+}
+
 int api_guest_create(struct call *c, json_t *params, struct cos_err *err)
 {
 	struct guest *g = NULL;
 	struct params p;
 	int r = TAKE(params, &p, err, F_SPEC);
 
+	if (r == 0)
+		r = make_disk(c, p.spec, err);
+	if (r == 1)
+		return 0;
 	if (r == 0)
 		r = guest_create(c->d, p.spec, &g, err);
 	if (r == 0)
@@ -215,6 +246,9 @@ int api_guest_run(struct call *c, json_t *params, struct cos_err *err)
 		return r;
 	if (p.attach[0] && strcmp(p.attach, "pipes") != 0 && strcmp(p.attach, "console") != 0)
 		return jsonx_bad(err, "/attach", "not \"pipes\" or \"console\"");
+	r = make_disk(c, p.spec, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	if (strcmp(p.attach, "pipes") == 0)
 		r = make_pipes(c, stdio, err);
 	else if (p.attach[0])

@@ -62,6 +62,7 @@ struct call {
 	bool told;                  /* a run's first answer went out */
 	int fds[3];                 /* the client's ends, for a run's first answer */
 	unsigned n_fds;
+	void (*job_done)(struct call *c);    /* NULL: a job's success is its answer */
 	void (*client_gone)(struct call *c); /* may be NULL; frees whatever hangs on the call */
 	void *data;
 };

@@ -18,6 +18,7 @@
 #include "cosd/meter.h"
 #include "cosd/points.h"
 #include "cosd/requires.h"
+#include "cow-fs/disk.h"
 #include "cow-fs/root.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
@@ -266,6 +267,7 @@ static int acquire(struct guest *g, struct cos_err *err)
 	const struct launch_rules *rules = find_rules(g, err);
 	int r = rules ? cpus_admit(g, &g->spec.limits, err) : -EINVAL, userns = -1, netns = -1;
 	bool container = g->spec.type == GUEST_CONTAINER, opened = false;
+	int disk[2] = { -1, -1 };
 
 	if (r == 0)
 		r = admit_check(g, &g->spec.limits, err);
@@ -280,6 +282,8 @@ static int acquire(struct guest *g, struct cos_err *err)
 	if (r >= 0 && container) {
 		r = cowfs_root_open(&g->d->cow, g->name, &g->root, err);
 		opened = r >= 0;
+	} else if (r >= 0 && g->spec.template) {
+		r = cowfs_disk_open(&g->d->cow, g->name, &disk[0], &disk[1], err);
 	}
 	if (r >= 0 && container)
 		r = disk_begin(g, err);
@@ -296,8 +300,11 @@ static int acquire(struct guest *g, struct cos_err *err)
 		g->slot = -1;
 		close_p(&userns);
 		close_p(&netns);
+		close_p(&disk[0]);
+		close_p(&disk[1]);
 		return r;
 	}
+	memcpy(g->launch->disk, disk, sizeof(disk));
 	g->launch->userns = userns;
 	g->launch->netns = netns;
 	cpus_changed(g);

@@ -16,6 +16,7 @@
 #include "cosd/meter.h"
 #include "cosd/points.h"
 #include "cosd/requires.h"
+#include "cow-fs/disk.h"
 #include "cow-fs/root.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
@@ -164,7 +165,7 @@ static int make_root(struct daemon *d, const struct spec *s, struct cos_err *err
 				     .rootfs = s->rootfs,
 				     .bounds = &bounds };
 
-	if (s->type == GUEST_VM)
+	if (s->type == GUEST_VM && !s->template)
 		return 0;
 	disk_bounds(s, &bounds);
 	return cowfs_root_make(&d->cow, s->name, &from, !s->ephemeral, err);
@@ -176,6 +177,27 @@ static int check_startable(struct daemon *d, const struct spec *s, struct cos_er
 	if (!rules_get(d, s, err))
 		return -EINVAL;
 	return s->type == GUEST_VM ? launch_vm_check(&d->host, s, err) : 0;
+}
+
+int guest_lacks_disk(struct daemon *d, json_t *own, char template[static COWFS_NAME_SIZE],
+		     struct cos_err *err)
+{
+	struct spec spec;
+	int r = parse_new(d, own, &spec, err);
+
+	if (r < 0)
+		return r;
+	if (spec.type == GUEST_VM && spec.template) {
+		str_fmt(template, COWFS_NAME_SIZE, "%s", spec.template);
+		r = check_new(d, &spec, err);
+		if (r == 0)
+			r = check_startable(d, &spec, err);
+		if (r == 0)
+			r = cowfs_disk_is_made(&d->cow, template, err);
+		r = r < 0 ? r : !r;
+	}
+	spec_done(&spec);
+	return r;
 }
 
 int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err)

@@ -101,6 +101,10 @@ int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_e
 int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err);
 int guest_define(struct daemon *d, json_t *own, struct spec *spec, struct guest **ret,
 		 struct cos_err *err);
+/* Whether the guest of an own document can be created but for the disk's image of TEMPLATE, which
+ * 'cow-fs template disk' makes: 1 or 0, or why not at all. */
+int guest_lacks_disk(struct daemon *d, json_t *own, char template[static COWFS_NAME_SIZE],
+		     struct cos_err *err);
 /* Deletes a guest that does not run. */
 int guest_delete(struct guest *g, struct cos_err *err);
 /* "exit 3", "signal 9", "unknown"; BUF takes 32 bytes. Returns BUF. */

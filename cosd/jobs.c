@@ -214,6 +214,8 @@ static void answer(struct job *j, int status)
 		job_error(j, status, &err);
 	if (j->done)
 		j->done(&e);
+	else if (j->call && status == 0 && j->call->job_done)
+		j->call->job_done(j->call);
 	else if (j->call && status == 0)
 		call_reply(j->call,
 			   json_pack("{s:I, s:I, s:O}", "files", (json_int_t)j->files, "bytes",

@@ -168,7 +168,7 @@ int cowfs_export_tar(const struct cowfs *c, const char *template, unsigned featu
 
 	if (r < 0)
 		return r;
-	mnt = cowfs_layers_mount(c, &l, NULL, features, err);
+	mnt = cowfs_layers_mount(c, &l, NULL, -1, features, err);
 	r = mnt < 0 ? mnt : write_archive(mnt, out, ret, err);
 	return r < 0 ? cos_context(err, r, "export %s", template) : 0;
 }

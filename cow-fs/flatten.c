@@ -19,7 +19,7 @@
 #include "lib/base/own.h"
 
 struct opened {
-	int lower[COWFS_LAYERS_MAX], pool[2];
+	int lower[COWFS_LAYERS_MAX + 1], pool[2];
 	unsigned n_lower, n_pool;
 };
 
@@ -32,12 +32,18 @@ static void opened_done(struct opened *o)
 }
 
 static int open_all(const struct cowfs *c, const struct cowfs_layers *l, const char *domain,
-		    struct opened *o, struct cos_err *err)
+		    int over, struct opened *o, struct cos_err *err)
 {
 	int fd;
 
-	while (o->n_lower < l->n) {
-		fd = cowfs_layer_open(c, l->id[o->n_lower], err);
+	if (over >= 0) {
+		fd = fcntl(over, F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			return cos_fail(err, COS_E_KERNEL, errno, "duplicate a descriptor");
+		o->lower[o->n_lower++] = fd;
+	}
+	for (unsigned i = 0; i < l->n; i++) {
+		fd = cowfs_layer_open(c, l->id[i], err);
 		if (fd < 0)
 			return fd;
 		o->lower[o->n_lower++] = fd;
@@ -54,10 +60,10 @@ static int open_all(const struct cowfs *c, const struct cowfs_layers *l, const c
 }
 
 int cowfs_layers_mount(const struct cowfs *c, const struct cowfs_layers *l, const char *domain,
-		       unsigned features, struct cos_err *err)
+		       int over, unsigned features, struct cos_err *err)
 {
 	struct opened o = { .n_lower = 0 };
-	int r = open_all(c, l, domain, &o, err);
+	int r = open_all(c, l, domain, over, &o, err);
 
 	if (r == 0) {
 		const struct cowfs_mount m = {
@@ -111,7 +117,7 @@ static int fill_layer(const struct cowfs *c, const char *domain, int top, int di
 static int make_layer(const struct cowfs *c, const struct cowfs_record *rec, unsigned features,
 		      char *id, int *ret_dir, struct cos_err *err)
 {
-	auto_close int mnt = cowfs_layers_mount(c, &rec->layers, rec->domain, features, err);
+	auto_close int mnt = cowfs_layers_mount(c, &rec->layers, rec->domain, -1, features, err);
 	auto_close int top = mnt < 0 ? -1 : openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	auto_close int dir = -1;
 	int r = mnt < 0 ? mnt : 0;

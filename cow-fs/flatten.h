@@ -11,9 +11,10 @@
 int cowfs_flatten(const struct cowfs *c, const char *guest, unsigned features, struct cos_err *err);
 
 /* The layers as one read-only tree, with the owners that are on the disk; the pool's folder is to
- * be left out by who reads it. Returns a detached mount. */
+ * be left out by who reads it. OVER: a directory on top of them; -1: none. Returns a detached
+ * mount. */
 int cowfs_layers_mount(const struct cowfs *c, const struct cowfs_layers *l, const char *domain,
-		       unsigned features, struct cos_err *err);
+		       int over, unsigned features, struct cos_err *err);
 
 /* Writes the tree of TEMPLATE to OUT as a pax archive: owners as numbers, extended attributes and
  * access lists, hard links, holes as zeros. *RET counts. */

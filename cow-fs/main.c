@@ -13,6 +13,7 @@
 #include "cow-fs/busybox.h"
 #include "cow-fs/cli.h"
 #include "cow-fs/debian.h"
+#include "cow-fs/disk.h"
 #include "cow-fs/flatten.h"
 #include "cow-fs/import.h"
 #include "cow-fs/inside.h"
@@ -238,6 +239,14 @@ static int do_export(const struct cowfs *c, const struct options *o, char **arg,
 	return cowfs_export_tar(c, arg[0], (unsigned)features, out, &n, err);
 }
 
+static int do_disk(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
+{
+	int features = cowfs_probe(c->dir, err);
+
+	(void)o;
+	return features < 0 ? features : cowfs_disk_make(c, arg[0], (unsigned)features, err);
+}
+
 static int do_list(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
 {
 	auto_json json_t *list = NULL;
@@ -317,6 +326,7 @@ static const struct command template_commands[] = {
 	{ { "template", "import" }, 1, 2, do_import },
 	{ { "template", "build" }, 1, 1, do_build },
 	{ { "template", "export" }, 2, 2, do_export },
+	{ { "template", "disk" }, 1, 1, do_disk },
 	{ { "template", "list" }, 0, 0, do_list },
 	{ { "template", "delete" }, 1, 1, do_delete },
 	{ { "sweep", NULL }, 0, 0, do_sweep },

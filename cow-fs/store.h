@@ -3,9 +3,11 @@
  *   format                  "1\n", or "2\n" once there is something in a pool; anything else
  *                           belongs to another version of cos
  *   layers/<id>/            root/ (the tree; up/ if it was a guest's) and meta.json, manifest if
- *                           there are stubs in it; never changed once it is here
+ *                           there are stubs in it; never changed once it is here, but for
+ *                           disk.img, all of a template whose top it is, see disk.h
  *   templates/<name>.json   the layers of a template, top first
- *   guests/<name>/          up/ wk/ root.json, see root.h; or disk.img, see image.h
+ *   guests/<name>/          up/ wk/ root.json, see root.h; or disk.img, see image.h; disk.cow of
+ *                           a machine
  *   snapshots/<guest>/      <name>.json, see snapshot.h
  *   pool/ pool.ref/         objects, see pool.h; domains/<name>/ has the same for a trust domain
  *   tmp/<id>/               an import under way, locked (flock) by its importer

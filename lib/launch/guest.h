@@ -54,7 +54,16 @@ struct launch_prep {
 };
 
 /* What is opened for a machine, until its process has it; in this order from FD_FILES on. */
-enum launch_file { VM_KVM, VM_KERNEL, VM_INITRD, VM_CONTROL, VM_TAP, VM__FILES };
+enum launch_file {
+	VM_KVM,
+	VM_KERNEL,
+	VM_INITRD,
+	VM_CONTROL,
+	VM_TAP,
+	VM_DISK,  /* what the machine writes */
+	VM_IMAGE, /* what that stands on */
+	VM__FILES
+};
 
 struct launch_vm {
 	int file[VM__FILES];
@@ -90,6 +99,7 @@ struct launch {
 	uint32_t id_base;
 	int stdio[3];           /* the guest's ends of a client's pipes; -1: console */
 	struct launch_net *net; /* its link; NULL: none */
+	int disk[2];            /* of a machine: cowfs_disk_open()'s; -1: none; taken */
 
 	/* held by the engine */
 	unsigned done;

@@ -9,6 +9,7 @@ void launch_init(struct launch *l)
 {
 	*l = (struct launch){
 		.stdio = { -1, -1, -1 },
+		.disk = { -1, -1 },
 		.sync = -1,
 		.userns = -1,
 		.netns = -1,
@@ -84,6 +85,8 @@ void launch_finish(struct launch *l)
 	close_p(&l->sys_mnt);
 	for (size_t i = 0; i < ARRAY_SIZE(l->stdio); i++)
 		close_p(&l->stdio[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(l->disk); i++)
+		close_p(&l->disk[i]);
 	free(l->resolv);
 	l->resolv = NULL;
 }

@@ -130,6 +130,8 @@ static int files_open(struct launch *l, struct cos_err *err)
 		return r;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
+	l->vm.file[VM_DISK] = take_fd(l->disk[0]);
+	l->vm.file[VM_IMAGE] = take_fd(l->disk[1]);
 	l->vm.file[VM_CONTROL] = sv[0];
 	l->vm.control_end = sv[1];
 	return 0;
@@ -237,6 +239,8 @@ static void make_command(const struct launch *l, struct command *c)
 	if (vm->initrd)
 		addf(c, "--initrd", "fd:%d", number_of(VM_INITRD));
 	add_cmdline(l, c);
+	if (l->vm.file[VM_DISK] >= 0)
+		addf(c, "--disk", "fd:%d,base=fd:%d", number_of(VM_DISK), number_of(VM_IMAGE));
 	if (l->net)
 		add_net(l, c);
 	addf(c, "--memory", "%" PRIu64, vm->memory);

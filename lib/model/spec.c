@@ -650,8 +650,6 @@ static int check_machine(json_t *doc, struct spec *s, struct cos_err *err)
 	}
 	if (!s->vm.kernel)
 		return jsonx_bad(err, "/vm.kernel", "missing");
-	if (s->template)
-		return jsonx_bad(err, "/template", "is for containers: this guest is a vm");
 	if (s->net.mode == NET_HOST || s->net.mode == NET_MACVLAN)
 		return jsonx_bad(err, "/net.mode", "%s is for containers: this guest is a vm",
 				 net_mode_name[s->net.mode]);

@@ -204,6 +204,39 @@ cp "$KERNEL" "$T/k/kernel"
 rm "$T/k/kernel"
 fails "a kernel that is gone" 2 'vm.kernel: open' "$COSCTL" start gone
 
+# --- a template as its disk ---
+blk() { # SECTOR KEY=VALUE...: the machine "disk" looks at a sector
+	"$COSCTL" set disk "vm.cmdline=test=blk sector=$*"
+	"$COSCTL" start disk && await state_is disk defined
+}
+fails "a template that is not there" 4 'no template' machine disk list --template none
+ok "a machine on a template" machine disk list --template busybox
+img=$(ls "$T"/state/cow/layers/*/disk.img)
+ok "has a disk, made at the first" test -s "$img"
+sum=$(sha256sum <"$img")
+if command -v debugfs >/dev/null; then
+	like "with the template's files" "$(debugfs -R 'ls -l /bin/busybox' "$img" 2>&1)" ' 100755 .* busybox'
+	is "and no others" "$(debugfs -R 'ls -p /' "$img" 2>/dev/null | awk -F/ 'NF > 5 { print $6 }' | grep -v '^\.\.*$' | sort | tr '\n' ' ')" \
+		"$( (cd "$(dirname "$img")/root" && echo lost+found && ls -A) | sort | tr '\n' ' ')"
+else
+	skip "with the template's files" "no debugfs"
+	skip "and no others" "no debugfs"
+fi
+"$COSCTL" start disk
+ok "the machine has it" await says disk '^device 2'
+await state_is disk defined
+ok "it writes to it" blk "100 write=1 flush=1"
+ok "it starts again" blk 100
+ok "what it wrote is there" says disk 'was wwwwwwww'
+machine disk2 'blk sector=100' --template busybox
+"$COSCTL" start disk2
+await state_is disk2 defined
+ok "another machine sees nothing of that" sh -c "! $COSCTL logs disk2 | grep -q wwww"
+is "the image is as it was" "$(sha256sum <"$img")" "$sum"
+fails "the template cannot be deleted" 1 'disk' "$COSCTL" template delete busybox
+"$COSCTL" delete disk disk2
+is "with the machine its writes go" "$(find "$T/state/cow" -name disk.cow)" ""
+
 # --- run ---
 got=$("$COSCTL" run --rm --type vm --kernel "$KERNEL" --cmdline test=hello brief vm.memory=64M 2>&1 </dev/null)
 st=$?
