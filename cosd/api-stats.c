@@ -13,6 +13,7 @@
 #include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/io-bucket.h"
+#include "cosd/vmstat.h"
 #include "lib/base/io.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
@@ -197,6 +198,8 @@ static json_t *stats_of(struct guest *g, const struct ask *ask)
 	if (g->memory.bound)
 		json_object_set_new(j, "memory_bound_bytes",
 				    json_integer((json_int_t)g->memory.bound));
+	if (g->vm_stats)
+		json_object_set(j, "vm", g->vm_stats);
 	cg_close(&cg);
 	api_put_net(j, g);
 	api_put_disk(j, g);
@@ -231,6 +234,8 @@ int api_guest_stats(struct call *c, json_t *params, struct cos_err *err)
 			     guest_state_name[g->state]);
 	if (r < 0)
 		return r;
+	if (vmstat_gather(c, g))
+		return 0;
 	list = json_array();
 	if (g)
 		net_look_at(g);

@@ -60,6 +60,7 @@ struct call {
 	bool healthy;               /* WAIT_START becomes WAIT_HEALTHY, not an answer */
 	struct loop_timer deadline; /* if the call has one; whoever sets it ends it */
 	bool told;                  /* a run's first answer went out */
+	bool gathered;              /* machines were asked for it, vmstat.c */
 	int fds[3];                 /* the client's ends, for a run's first answer */
 	unsigned n_fds;
 	void (*job_done)(struct call *c);    /* NULL: a job's success is its answer */

@@ -45,6 +45,8 @@ int act_reap(struct guest *g, struct cos_err *err)
 	close_p(&g->pidfd);
 	close_p(&g->console);
 	disk_end(g);
+	json_decref(g->vm_stats);
+	g->vm_stats = NULL;
 	keeplink_del(g->d, (uint32_t)g->slot);
 	g->pid = 0;
 	event_say(g->d, g->name, "exit",

@@ -91,6 +91,7 @@ static void guest_free_now(struct loop_timer *t)
 
 	json_decref(g->own);
 	json_decref(g->steps);
+	json_decref(g->vm_stats);
 	free(g->net);
 	free(g->why);
 	disk_end(g);

@@ -79,6 +79,7 @@ struct guest {
 	struct net_lease lease;              /* addresses and counters, net-guest.c */
 	struct launch_net *net;              /* its link, while it has a slot; NULL: none */
 	int disk;                            /* its file system, if it was asked what it has; -1 */
+	json_t *vm_stats;                    /* of a machine, as it told last; vmstat.c */
 	struct meter *meter;                 /* while it runs, and after that; meter.c */
 	struct list waiters; /* struct call.link: answered when it runs, fails or ends */
 };

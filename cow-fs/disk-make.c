@@ -48,11 +48,23 @@ static uint64_t bytes_of(const struct cowfs *c, const char *template, struct cos
 
 static void run_mke2fs(const char *path, int tree, int image, int log)
 {
-	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
-			      "MKE2FS_SYNC=0", NULL };
-	char *const argv[] = { "mke2fs", "-q", "-F", "-t", "ext4", "-L", "root", "-m", "0",
-			       "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0",
-			       "-d", "/proc/self/fd/3", "/proc/self/fd/4", NULL };
+	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "MKE2FS_SYNC=0",
+			      NULL };
+	char *const argv[] = { "mke2fs",
+			       "-q",
+			       "-F",
+			       "-t",
+			       "ext4",
+			       "-L",
+			       "root",
+			       "-m",
+			       "0",
+			       "-E",
+			       "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0",
+			       "-d",
+			       "/proc/self/fd/3",
+			       "/proc/self/fd/4",
+			       NULL };
 	const cap_mask may = 1ULL << CAP_DAC_READ_SEARCH;
 	int high[] = { fcntl(tree, F_DUPFD_CLOEXEC, 16), fcntl(image, F_DUPFD_CLOEXEC, 16) };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -113,8 +125,7 @@ static int make_in(const struct cowfs *c, int dir, const struct cowfs_layers *l,
 		   unsigned features, struct cos_err *err)
 {
 	auto_close int hide = io_dir_at(dir, "hide", 0755);
-	auto_close int image =
-		openat(dir, "disk.img", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	auto_close int image = openat(dir, "disk.img", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	auto_close int mnt = -1;
 	int r = hide < 0 ? hide : stub_hide_pool(hide);
 

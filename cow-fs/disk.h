@@ -1,8 +1,8 @@
 /* cow-fs/disk.h - a template as the disk of machines
  *
  * layers/<id>/disk.img, beside the top layer of a template, is an ext4 file system of all that is
- * in the template, made once and shared by all machines that stand on it, which only read it. What a
- * machine writes is in guests/<name>/disk.cow. Both go with their folders. */
+ * in the template, made once and shared by all machines that stand on it, which only read it. What
+ * a machine writes is in guests/<name>/disk.cow. Both go with their folders. */
 #pragma once
 
 #include <stdbool.h>

@@ -247,6 +247,8 @@ static void make_command(const struct launch *l, struct command *c)
 	addf(c, "--vcpus", "%" PRIu64, vm->cpus);
 	if (vm->acpi)
 		add(c, "--acpi");
+	if (l->spec->ksm)
+		add(c, "--mergeable");
 	add(c, "--isolate");
 	addf(c, "--user", NOBODY);
 }

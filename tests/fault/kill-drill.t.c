@@ -480,8 +480,8 @@ static json_t *machine(const char *name)
 	if (access("/dev/kvm", R_OK | W_OK) < 0 || access(kernel, R_OK) < 0)
 		return NULL;
 	return json_pack("{s:{s:s, s:s, s:s, s:s, s:s, s:b, s:i}}", "spec", "name", name, "type",
-			 "vm", "vm.kernel", kernel, "vm.cmdline", "test=button", "vm.memory",
-			 "16M", "vm.acpi", 0, "stop_timeout", 1);
+			 "vm", "vm.kernel", kernel, "vm.cmdline", "test=button", "vm.memory", "16M",
+			 "vm.acpi", 0, "stop_timeout", 1);
 }
 
 /* --- the drill --- */

@@ -1,0 +1,221 @@
+/* cosd/vmstat.c - what machines tell of themselves, through their control sockets
+ *
+ * Asked for when somebody wants it, answered within a tenth of a second or not at all: a machine may
+ * be short of CPU time. What comes is from a process that a guest may have taken over: numbers with
+ * names, of those that are known, are all that is taken from it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cosd/call.h"
+#include "cosd/guest.h"
+#include "cosd/vmstat.h"
+#include "lib/base/clock.h"
+#include "lib/base/jsonx.h"
+#include "lib/base/own.h"
+#include "lib/base/str.h"
+
+#define WAIT_USEC   (USEC_PER_SEC / 10)
+#define REPLY_MAX   32768
+#define MEMBERS_MAX 64
+
+/* One round: all machines that a call wants to hear of. */
+struct round {
+	struct daemon *d;
+	struct call *call; /* NULL: its client is gone */
+	struct list asked; /* struct machine.link */
+	struct loop_timer timer;
+};
+
+struct machine {
+	struct list link;
+	struct round *round;
+	struct loop_source src;
+	char name[NAME_SIZE];
+	size_t n;
+	char text[REPLY_MAX];
+};
+
+static void round_free(struct loop_timer *t)
+{
+	free(container_of(t, struct round, timer));
+}
+
+static void machine_gone(struct loop_source *s)
+{
+	close_p(&s->fd);
+	free(container_of(s, struct machine, src));
+}
+
+/* Everybody has answered, or the time is over: the call is made again. */
+static void finish(struct round *r)
+{
+	struct call *c = r->call;
+	struct list *p, *next;
+	struct cos_err err;
+
+	list_for_each_safe(p, next, &r->asked) {
+		list_del(p);
+		loop_del(&list_entry(p, struct machine, link)->src);
+	}
+	r->timer.fire = round_free;
+	loop_timer_set(&r->d->loop, &r->timer, 0);
+	if (!c)
+		return;
+	c->client_gone = NULL;
+	if (c->method->fn(c, c->params, &err) < 0)
+		call_fail(c, &err);
+}
+
+static void time_is_over(struct loop_timer *t)
+{
+	finish(container_of(t, struct round, timer));
+}
+
+static void client_gone(struct call *c)
+{
+	((struct round *)c->data)->call = NULL;
+}
+
+static void take_number(json_t *to, const char *key, json_t *v)
+{
+	if (json_is_integer(v) && json_integer_value(v) >= 0 && str_is_text(key, 40))
+		json_object_set(to, key, v);
+}
+
+/* An object of numbers. */
+static void take_numbers(json_t *to, const char *name, json_t *from)
+{
+	json_t *o = json_object(), *v;
+	const char *key;
+
+	json_object_foreach(from, key, v) {
+		if (json_object_size(o) < MEMBERS_MAX)
+			take_number(o, key, v);
+	}
+	json_object_set_new(to, name, o);
+}
+
+static json_t *take_stats(json_t *reply)
+{
+	static const char *const numbers[] = { "uptime_usec", "vcpu_usec", "vmm_usec", "steal_usec",
+					       "emulated" };
+	static const char *const groups[] = { "exits", "balloon" };
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		take_number(o, numbers[i], json_object_get(reply, numbers[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
+		take_numbers(o, groups[i], json_object_get(reply, groups[i]));
+	return o;
+}
+
+/* Answers to others' requests may come before it. */
+static bool take_line(struct machine *m, const char *line, size_t len)
+{
+	struct guest *g = guest_find(m->round->d, m->name);
+	auto_json json_t *reply = NULL;
+	struct cos_err ignored;
+
+	if (jsonx_parse(line, len, "stats", &reply, &ignored) < 0 ||
+	    !json_object_get(reply, "vcpu_usec"))
+		return false;
+	if (g && g->pid > 0) {
+		json_decref(g->vm_stats);
+		g->vm_stats = take_stats(reply);
+	}
+	return true;
+}
+
+static bool take_lines(struct machine *m)
+{
+	bool done = false;
+	char *end;
+
+	while (!done && (end = memchr(m->text, '\n', m->n))) {
+		size_t len = (size_t)(end - m->text);
+
+		done = take_line(m, m->text, len);
+		m->n -= len + 1;
+		memmove(m->text, end + 1, m->n);
+	}
+	return done;
+}
+
+static void reply_ready(struct loop_source *s, uint32_t events)
+{
+	struct machine *m = container_of(s, struct machine, src);
+	struct round *r = m->round;
+	ssize_t n = recv(s->fd, m->text + m->n, sizeof(m->text) - m->n, MSG_DONTWAIT);
+
+	(void)events;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	m->n += n > 0 ? (size_t)n : 0;
+	if (n > 0 && !take_lines(m) && m->n < sizeof(m->text))
+		return;
+	list_del(&m->link);
+	loop_del(s);
+	if (list_is_empty(&r->asked))
+		finish(r);
+}
+
+static void ask(struct round *r, struct guest *g)
+{
+	static const char request[] = "{\"cmd\":\"stats\"}\n";
+	int fd = launch_vm_control(g->pidfd);
+	struct machine *m = fd < 0 ? NULL : malloc(sizeof(*m));
+	bool good = m && send(fd, request, strlen(request), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+
+	json_decref(g->vm_stats);
+	g->vm_stats = NULL;
+	if (good) {
+		m->round = r;
+		m->n = 0;
+		str_fmt(m->name, sizeof(m->name), "%s", g->name);
+		m->src = (struct loop_source){ .fd = fd,
+					       .ready = reply_ready,
+					       .gone = machine_gone };
+		good = loop_add(&r->d->loop, &m->src, EPOLLIN) == 0;
+	}
+	if (good) {
+		list_add_tail(&r->asked, &m->link);
+		return;
+	}
+	close_p(&fd);
+	free(m);
+}
+
+bool vmstat_gather(struct call *c, const struct guest *only)
+{
+	struct round *r;
+	struct list *p;
+
+	if (c->gathered)
+		return false;
+	c->gathered = true;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return false;
+	r->d = c->d;
+	r->call = c;
+	list_init(&r->asked);
+	list_for_each(p, &c->d->guests) {
+		struct guest *g = list_entry(p, struct guest, link);
+
+		if (g->spec.type == GUEST_VM && g->state == GS_RUNNING && (!only || g == only))
+			ask(r, g);
+	}
+	if (list_is_empty(&r->asked)) {
+		free(r);
+		return false;
+	}
+	c->data = r;
+	c->client_gone = client_gone;
+	r->timer.fire = time_is_over;
+	loop_timer_set(&c->d->loop, &r->timer, WAIT_USEC);
+	return true;
+}
