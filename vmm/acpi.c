@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vmm/acpi.h"
+#include "vmm/boot-inner.h"
 #include "vmm/vm.h"
 
 #define LAPIC_ADDR  0xfee00000U
@@ -95,16 +96,6 @@ static_assert(ACPI_RSDP + sizeof(struct page) <= 0xf0000, "below the MP table");
 
 #define AT(member) (ACPI_RSDP + offsetof(struct page, member))
 
-static uint8_t sum_of(const void *p, size_t n)
-{
-	const uint8_t *s = p;
-	uint8_t sum = 0;
-
-	while (n-- > 0)
-		sum += *s++;
-	return (uint8_t)-sum;
-}
-
 static void finish(struct acpi_head *h, const char *signature, uint8_t revision, size_t length)
 {
 	memcpy(h->signature, signature, 4);
@@ -115,7 +106,7 @@ static void finish(struct acpi_head *h, const char *signature, uint8_t revision,
 	h->oem_revision = h->creator_revision = 1;
 	memcpy(h->creator, "COS ", 4);
 	h->sum = 0;
-	h->sum = sum_of(h, length);
+	h->sum = boot_sum(h, length);
 }
 
 /* ---- definition blocks: names and constants, nothing that is executed ---- */
@@ -293,6 +284,6 @@ void acpi_write(const struct mem *m, unsigned n_vcpus, const struct acpi_device 
 	pg->rsdp.revision = 2;
 	pg->rsdp.length = sizeof(pg->rsdp);
 	pg->rsdp.xsdt = AT(xsdt);
-	pg->rsdp.sum = sum_of(&pg->rsdp, 20);
-	pg->rsdp.sum2 = sum_of(&pg->rsdp, sizeof(pg->rsdp));
+	pg->rsdp.sum = boot_sum(&pg->rsdp, 20);
+	pg->rsdp.sum2 = boot_sum(&pg->rsdp, sizeof(pg->rsdp));
 }

@@ -1,6 +1,7 @@
 /* vmm/boot-inner.h - where things lie below 1 MiB, and what the loaders share */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "vmm/boot.h"
@@ -41,5 +42,7 @@ int elf_load(struct placed *p, int fd, uint64_t size, bool pvh, uint64_t *ret_en
 /* *RET_HDR is the file's header, to be passed on in the boot parameters. */
 int bzimage_load(struct placed *p, int fd, uint64_t size, struct setup_header *ret_hdr,
 		 uint64_t *ret_entry, struct cos_err *err);
+/* What makes the sum of N bytes at P, with it among them, 0 modulo 256. */
+uint8_t boot_sum(const void *p, size_t n);
 /* The MP table for N vCPUs (at most VM_VCPUS_MAX) and the interrupt controller's pins. */
 void mptable_write(const struct mem *m, unsigned n);

@@ -218,3 +218,13 @@ int boot_load(const struct mem *m, const struct boot_args *a, struct boot *ret, 
 	*ret = b;
 	return 0;
 }
+
+uint8_t boot_sum(const void *p, size_t n)
+{
+	const uint8_t *s = p;
+	uint8_t sum = 0;
+
+	while (n-- > 0)
+		sum += *s++;
+	return (uint8_t)-sum;
+}

@@ -313,24 +313,35 @@ static int write_part(struct cow *c, struct iovec *iov, unsigned n, uint64_t at,
 	return r;
 }
 
+/* How much from AT on can be done in one way: whole blocks, or else less than one. */
+static uint64_t part_of(uint64_t at, uint64_t len)
+{
+	uint64_t in = at % COW_BLOCK;
+
+	if (in == 0 && len >= COW_BLOCK)
+		return len - len % COW_BLOCK;
+	return len < COW_BLOCK - in ? len : COW_BLOCK - in;
+}
+
+static void set_all(struct cow *c, uint64_t at, uint64_t len)
+{
+	for (uint64_t b = at / COW_BLOCK; b * COW_BLOCK < at + len; b++)
+		set(c, b);
+}
+
 int cow_write(struct cow *c, struct iovec *iov, unsigned n, uint64_t at, uint64_t len)
 {
 	while (len > 0) {
-		uint64_t in = at % COW_BLOCK, part;
+		uint64_t part = part_of(at, len);
 		int r;
 
-		if (in == 0 && len >= COW_BLOCK)
-			part = len - len % COW_BLOCK;
-		else
-			part = len < COW_BLOCK - in ? len : COW_BLOCK - in;
 		if (part >= COW_BLOCK || has(c, at / COW_BLOCK))
 			r = disk_move(c->fd, true, iov, n, c->data_at + at, part);
 		else
 			r = write_part(c, iov, n, at, part);
 		if (r < 0)
 			return r;
-		for (uint64_t b = at / COW_BLOCK; b * COW_BLOCK < at + part; b++)
-			set(c, b);
+		set_all(c, at, part);
 		at += part;
 		len -= part;
 	}
@@ -342,21 +353,14 @@ int cow_zero(struct cow *c, uint64_t at, uint64_t len)
 	static const uint8_t zeroes[COW_BLOCK];
 
 	while (len > 0) {
-		uint64_t in = at % COW_BLOCK, part;
+		uint64_t part = part_of(at, len);
 		struct iovec iov = { (void *)zeroes, sizeof(zeroes) };
-		int r;
+		int r = part >= COW_BLOCK ? disk_zero_file(c->fd, c->data_at + at, part)
+					  : cow_write(c, &iov, 1, at, part);
 
-		if (in == 0 && len >= COW_BLOCK) {
-			part = len - len % COW_BLOCK;
-			r = disk_zero_file(c->fd, c->data_at + at, part);
-		} else {
-			part = len < COW_BLOCK - in ? len : COW_BLOCK - in;
-			r = cow_write(c, &iov, 1, at, part);
-		}
 		if (r < 0)
 			return r;
-		for (uint64_t b = at / COW_BLOCK; b * COW_BLOCK < at + part; b++)
-			set(c, b);
+		set_all(c, at, part);
 		at += part;
 		len -= part;
 	}

@@ -68,17 +68,6 @@ static_assert(sizeof(struct mp_pointer) == 16 && sizeof(struct mp_table) == 44 &
 		      sizeof(struct mp_cpu) == 20 && sizeof(struct mp_irq) == 8,
 	      "layouts of the specification");
 
-/* All bytes with the sum itself are 0 modulo 256. */
-static uint8_t sum_of(const void *p, size_t n)
-{
-	const uint8_t *s = p;
-	uint8_t sum = 0;
-
-	while (n-- > 0)
-		sum += *s++;
-	return (uint8_t)-sum;
-}
-
 /* Appends an entry to TABLE's. */
 static void add(struct mp_table *t, const void *entry, size_t len)
 {
@@ -130,12 +119,12 @@ void mptable_write(const struct mem *m, unsigned n)
 	add(t, &bus, sizeof(bus));
 	add(t, &chip, sizeof(chip));
 	add_irqs(t, chip.id);
-	t->sum = sum_of(t, t->length);
+	t->sum = boot_sum(t, t->length);
 	pg->pointer = (struct mp_pointer){
 		.signature = "_MP_",
 		.table = (uint32_t)BOOT_MP + offsetof(struct mp_page, table),
 		.length = 1,
 		.version = 4,
 	};
-	pg->pointer.sum = sum_of(&pg->pointer, sizeof(pg->pointer));
+	pg->pointer.sum = boot_sum(&pg->pointer, sizeof(pg->pointer));
 }
