@@ -151,6 +151,8 @@ int api_guest_clone(struct call *c, json_t *params, struct cos_err *err)
 	if (r == 0)
 		r = guest_need(c->d, p.from, &g, err);
 	if (r == 0)
+		r = api_need_container(g, err);
+	if (r == 0)
 		r = guest_free_for_job(g, err);
 	if (r < 0)
 		return r;

@@ -612,10 +612,10 @@ int spec_check_part(json_t *doc, struct cos_err *err)
 
 /* What a machine has not, or what its kernel alone decides. */
 static const char *const container_keys[] = {
-	"rootfs",       "command",      "init",     "hostname",     "user",
-	"cwd",          "env",          "timezone", "binds",        "stop_signal",
-	"health",       "userns",       "manage",   "volatile",     "seccomp",
-	"no_new_privs", "capabilities", "devices",  "disk.quota",   "masked_paths", "readonly_paths",
+	"rootfs",     "command",      "init",           "hostname",     "user",         "cwd",
+	"env",        "timezone",     "binds",          "stop_signal",  "health",       "userns",
+	"manage",     "volatile",     "seccomp",        "no_new_privs", "capabilities", "devices",
+	"disk.quota", "masked_paths", "readonly_paths",
 };
 
 /* Without a word of the user's on it, the limit is what the machine needs. */
