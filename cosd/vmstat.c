@@ -1,8 +1,8 @@
 /* cosd/vmstat.c - what machines tell of themselves, through their control sockets
  *
- * Asked for when somebody wants it, answered within a tenth of a second or not at all: a machine may
- * be short of CPU time. What comes is from a process that a guest may have taken over: numbers with
- * names, of those that are known, are all that is taken from it. */
+ * Asked for when somebody wants it, answered within a tenth of a second or not at all: a machine
+ * may be short of CPU time. What comes is from a process that a guest may have taken over: numbers
+ * with names, of those that are known, are all that is taken from it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

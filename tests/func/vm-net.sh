@@ -1,6 +1,7 @@
 #!/bin/sh
 # tests/func/vm-net.sh - machines in the network: addresses, rates, counters, forged sources, what is left
 . "$(dirname "$0")/net-lib.sh"
+[ -e /dev/kvm ] || modprobe kvm-amd 2>/dev/null || modprobe kvm-intel 2>/dev/null
 [ -e /dev/kvm ] || { echo "1..0 # SKIP no /dev/kvm"; kill $outside_pid; trap - EXIT; exit 0; }
 net_setup '{"net.pool": "10.88.0.0/24", "net.pool6": "fd88::/64", "net.cap": "100Mbit"}'
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # tests/func/vm.sh - machines beside containers: made, started, limited, metered, adopted, ended, refused
 . "$(dirname "$0")/lib.sh"
+[ -e /dev/kvm ] || modprobe kvm-amd 2>/dev/null || modprobe kvm-intel 2>/dev/null
 [ -e /dev/kvm ] || { echo "1..0 # SKIP no /dev/kvm"; exit 0; }
 KERNEL=$TOP_BUILDDIR/tests/vmm/guest
 cos_setup
@@ -150,7 +151,10 @@ ok "it can be limited" "$COSCTL" set spin cpu.rate=100m
 # The console's other end was found again in cos-vmm.
 (printf 'over the console\n'; sleep 1) | timeout 5 "$COSCTL" console echo >"$T/console.out" 2>&1
 ok "its console is there" await says echo 'over the console'
-ok "its end is seen" await state_is echo defined
+ended() { # before Linux 6.15 how an orphan ended is not known
+	state_is "$1" defined || state_is "$1" failed
+}
+ok "its end is seen" await ended echo
 ok "an adopted machine stops in order" "$COSCTL" stop --timeout 1 spin
 is "by its control socket" "$(field spin state)" defined
 "$COSCTL" start spin

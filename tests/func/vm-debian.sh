@@ -1,0 +1,95 @@
+#!/bin/sh
+# tests/func/vm-debian.sh - a stock Debian kernel as a guest of cosd: disk of a template, network, power button
+#
+# Needs a KVM that has VMX or SVM, as under tests/l1: make check-l1 L1_TESTS=tests/func/vm-debian.sh
+grep -qwE 'svm|vmx' /proc/cpuinfo || { echo "1..0 # SKIP the processor has neither VMX nor SVM"; exit 0; }
+. "$(dirname "$0")/net-lib.sh"
+skip_all() {
+	kill "$outside_pid"
+	trap - EXIT
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+[ -e /dev/kvm ] || modprobe kvm-amd 2>/dev/null || modprobe kvm-intel 2>/dev/null
+[ -e /dev/kvm ] || skip_all "no /dev/kvm"
+command -v mke2fs >/dev/null || skip_all "no mke2fs"
+busybox=$(command -v busybox) || skip_all "no busybox"
+kernel=${L1_KERNEL:-$TOP_SRCDIR/build/kernel}
+vmlinuz=$(ls "$kernel"/boot/vmlinuz-* 2>/dev/null) || skip_all "no kernel in $kernel: run ./bootstrap install-deps"
+tree=$kernel/lib/modules/${vmlinuz##*/vmlinuz-}
+modules='virtio_mmio virtio_blk virtio_net virtio-rng virtio_balloon ext4 button evdev'
+net_setup '{"net.pool": "10.88.0.0/24", "net.cap": "100Mbit"}'
+
+# --- an initrd: the modules, and an init that does what the kernel's words say ---
+into=$T/root/lib/modules/${tree##*/}
+mkdir -p "$T/root/bin" "$T/root/proc" "$T/root/sys" "$T/root/dev" "$T/root/mnt" "$into"
+cp "$busybox" "$T/root/bin/busybox"
+for m in $modules; do
+	sed -n "s|^\(.*/$m\.ko\):|\1|p" "$tree/modules.dep" | tr ' ' '\n'
+done | sort -u | while read -r m; do
+	[ -n "$m" ] || continue
+	mkdir -p "$into/${m%/*}"
+	cp "$tree/$m" "$into/$m"
+done
+cp "$tree/modules.dep" "$into/"
+cat >"$T/root/init" <<END
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+exec </dev/console >/dev/console 2>&1
+for m in $modules; do modprobe \$m 2>/dev/null; done
+for w in \$(cat /proc/cmdline); do
+	case \$w in
+	cos.name=*) hostname \${w#*=} ;;
+	cos.ip=*) ip=\${w#*=} ;;
+	cos.gw=*) gw=\${w#*=} ;;
+	esac
+done
+echo "guest: \$(hostname) has \$(grep -c ^processor /proc/cpuinfo) cpus"
+mount -t ext4 /dev/vda /mnt && [ -x /mnt/bin/busybox ] && echo "guest: root is there"
+[ -e /mnt/written ] && echo "guest: again \$(cat /mnt/written)"
+echo "by the guest" >/mnt/written && sync && umount /mnt && echo "guest: disk good"
+ip link set lo up
+ip addr add \$ip dev eth0 && ip link set eth0 up && ip route add \$gw dev eth0 && ip route add default via \$gw
+ping -c 3 -W 20 192.0.2.2 | grep -q ' 0% packet loss' && echo "guest: net good"
+echo "guest: up"
+for e in /sys/class/input/event*; do
+	[ "\$(cat \$e/device/name)" = "Power Button" ] || continue
+	dd if=/dev/input/\${e##*/} bs=24 count=1 >/dev/null 2>&1 && echo "guest: button"
+	poweroff -f
+done
+while :; do sleep 1000; done
+END
+chmod 755 "$T/root/init"
+(cd "$T/root" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$T/initrd"
+
+says() { # GUEST WORDS: within 5 minutes
+	i=0
+	until "$COSCTL" logs "$1" 2>/dev/null | grep -q "$2" || [ $i -gt 1500 ]; do
+		i=$((i + 1))
+		sleep 0.2
+	done
+	"$COSCTL" logs "$1" | grep -q "$2"
+}
+"$COSCTL" create --type vm --kernel "$vmlinuz" --initrd "$T/initrd" --template busybox --cmdline \
+	'console=ttyS0 reboot=k panic=-1 quiet mitigations=off tsc=reliable no_timer_check random.trust_cpu=on' \
+	deb vm.cpus=2 vm.memory=256M net.ceil=2Mbit
+ok "a stock kernel starts" "$COSCTL" start deb
+ok "it comes up" says deb 'guest: up'
+ok "it has its name and its processors" says deb 'guest: deb has 2 cpus'
+ok "its root is the template's" says deb 'guest: root is there'
+ok "writes to it" says deb 'guest: disk good'
+ok "reaches the outside" says deb 'guest: net good'
+ok "its processors' time is told" sh -c "$COSCTL stats -o json deb | grep -q '\"vcpu_usec\": *[1-9]'"
+ok "it freezes" await "$COSCTL" freeze deb
+ok "and thaws" "$COSCTL" thaw deb
+ok "its power button ends it" "$COSCTL" stop --timeout 60 deb
+ok "in order" says deb 'guest: button'
+is "as a halt" "$("$COSCTL" status deb | sed -n 's/^last_end *//p')" "exit 0"
+"$COSCTL" start deb
+ok "when it starts again what it wrote is there" says deb 'guest: again by the guest'
+"$COSCTL" delete --force deb
+net_done
