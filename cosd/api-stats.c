@@ -195,6 +195,9 @@ static json_t *stats_of(struct guest *g, const struct ask *ask)
 	if (g->memory.bytes)
 		json_object_set_new(j, "memory_taken_bytes",
 				    json_integer((json_int_t)g->memory.bytes));
+	if (g->memory.lent)
+		json_object_set_new(j, "memory_lent_bytes",
+				    json_integer((json_int_t)g->memory.lent));
 	if (g->memory.bound)
 		json_object_set_new(j, "memory_bound_bytes",
 				    json_integer((json_int_t)g->memory.bound));

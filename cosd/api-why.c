@@ -108,10 +108,10 @@ static void ask_hold(struct guest *g, const struct cg_guest *cg, struct cause *c
 static void ask_share(struct guest *g, const struct cg_guest *cg, struct cause *c)
 {
 	(void)cg;
-	c->times = g->memory.last_usec || g->memory.bound ? LIMIT_MAX : 0;
+	c->times = g->memory.last_usec || g->memory.bound || g->memory.lent ? LIMIT_MAX : 0;
 	if (g->memory.last_usec)
 		was_last(c, g->memory.last_usec);
-	c->now = c->now || g->memory.bound;
+	c->now = c->now || g->memory.bound || g->memory.lent;
 }
 
 static void ask_net(struct guest *g, const struct cg_guest *cg, struct cause *c)

@@ -2,6 +2,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,11 +11,13 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cosd/guest.h"
 #include "cosd/memory.h"
+#include "cosd/vmstat.h"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
@@ -30,13 +33,15 @@
 #define ROUND_USEC (10 * USEC_PER_SEC) /* after which a round takes no more */
 #define ROUND_SEC  60                  /* after which it is killed */
 #define CHUNK      (16ULL << 20)       /* bytes that are taken at a time */
-#define BOUND_ROOM (1ULL << 20)        /* for what a guest takes while it is bound */
+#define RETURNS    8                   /* looks in which a machine gets all back that it lent */
+#define PAGE       4096U
+#define BOUND_ROOM (1ULL << 20) /* for what a guest takes while it is bound */
 #define NICE       10
 
 /* What a round tells of a slot; shared with the process that it is. */
 struct memory_note {
 	pid_t pid; /* of the guest then; 0: nothing is told */
-	uint64_t taken, idle, bound;
+	uint64_t taken, idle, bound, lend;
 	bool asked;
 };
 
@@ -151,6 +156,23 @@ static void slot_name(const struct guest *g, char *buf)
 	str_fmt(buf, SLOT_NAME_SIZE, "%d", g->slot);
 }
 
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* What a machine says it could do without, but for a quarter that it may want the next moment; of
+ * that the host only gets back what was ever used. */
+static uint64_t idle_of_machine(const struct guest *g, uint64_t held)
+{
+	json_t *balloon = json_object_get(g->vm_stats, "balloon");
+	uint64_t all = g->spec.vm.memory - g->memory.lent,
+		 free = (uint64_t)json_integer_value(json_object_get(balloon, "available_bytes")),
+		 idle = less(free, less(all, held));
+
+	return (idle < held ? idle : held) / 4 * 3;
+}
+
 static void look_at(struct round *w, size_t i)
 {
 	const struct guest *g = w->of[i].g;
@@ -167,7 +189,9 @@ static void look_at(struct round *w, size_t i)
 	p->held = m->held;
 	p->share = g->spec.limits.v[LIMIT_MEMORY_SHARE];
 	p->idle = m->idle_file;
-	if (w->h->swap) {
+	if (g->spec.type == GUEST_VM) {
+		p->idle = can = idle_of_machine(g, m->held);
+	} else if (w->h->swap) {
 		ask_idle(w, i, slot);
 		p->idle += w->d->memory.notes[g->slot].idle;
 		can += m->anon < w->h->swap ? m->anon : w->h->swap;
@@ -176,11 +200,6 @@ static void look_at(struct round *w, size_t i)
 	if (p->floor < g->spec.limits.v[LIMIT_MEMORY_RESERVE])
 		p->floor = g->spec.limits.v[LIMIT_MEMORY_RESERVE];
 	w->sum += m->held;
-}
-
-static uint64_t less(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
 }
 
 /* All that no guest holds. What it is to give is left to the kernel. */
@@ -209,6 +228,11 @@ static void take(const struct round *w, size_t i, uint64_t deadline)
 	char slot[SLOT_NAME_SIZE];
 	struct cg_memory m;
 
+	if (g->spec.type == GUEST_VM) {
+		if (want)
+			note->lend = less(g->spec.vm.memory, w->of[i].m.held - want);
+		return;
+	}
 	slot_name(g, slot);
 	while (note->taken < want && clock_usec() < deadline) {
 		uint64_t left = want - note->taken, before = w->of[i].m.held - note->taken;
@@ -224,7 +248,9 @@ static void take(const struct round *w, size_t i, uint64_t deadline)
 static void bind_all(struct round *w, uint64_t need)
 {
 	for (size_t i = 0; i < w->n; i++)
-		w->party[i].floor = w->of[i].g->spec.limits.v[LIMIT_MEMORY_RESERVE];
+		w->party[i].floor = w->of[i].g->spec.type == GUEST_VM
+					    ? w->party[i].held
+					    : w->of[i].g->spec.limits.v[LIMIT_MEMORY_RESERVE];
 	tax_split(w->party, w->n, need, (unsigned)w->d->conf.memory_idle_tax);
 	for (size_t i = 0; i < w->n; i++) {
 		if (w->party[i].take && w->of[i].g->memory.bound == 0)
@@ -328,6 +354,22 @@ static void bound(struct guest *g, uint64_t bytes)
 		  json_pack("{s:I}", "bytes", (json_int_t)(bytes ?: max)));
 }
 
+/* The answer is left to who asks for the machine's counters next. */
+static void lend(struct guest *g, uint64_t bytes)
+{
+	auto_close int fd = launch_vm_control(g->pidfd);
+	char text[80];
+
+	str_fmt(text, sizeof(text), "{\"cmd\":\"balloon\",\"target_bytes\":%" PRIu64 "}\n",
+		bytes / PAGE * PAGE);
+	if (fd < 0 || send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return; /* it ends, or has not read for long */
+	if (!bytes != !g->memory.lent)
+		event_say(g->d, g->name, bytes ? "memory-lent" : "memory-returned",
+			  json_pack("{s:I}", "bytes", (json_int_t)(bytes ?: g->memory.lent)));
+	g->memory.lent = bytes;
+}
+
 static void take_note(struct guest *g, bool whole)
 {
 	struct memory_note *note = &g->d->memory.notes[g->slot];
@@ -343,6 +385,8 @@ static void take_note(struct guest *g, bool whole)
 		g->memory.idle_bytes = note->idle;
 		g->memory.asked_usec = clock_usec();
 	}
+	if (note->lend > g->memory.lent)
+		lend(g, note->lend);
 	if (note->bound)
 		bound(g, note->bound);
 	else if (!whole)
@@ -423,6 +467,8 @@ static void release_all(struct daemon *d)
 
 		if (g->memory.bound)
 			bound(g, 0);
+		if (g->memory.lent)
+			lend(g, less(g->memory.lent, g->spec.vm.memory / RETURNS));
 	}
 }
 
@@ -453,6 +499,8 @@ static void look(struct loop_timer *t)
 	if (cap != LIMIT_MAX)
 		held = held_by_guests(d);
 	is_short = h.free < spare_of(d, &h) || held > cap;
+	if (is_short)
+		vmstat_refresh(d);
 	if (is_short && d->memory.round.fd < 0)
 		start_round(d, &h);
 	else if (is_ample(d, &h, held))
@@ -492,6 +540,8 @@ void memory_adopted(struct guest *g)
 	char slot[SLOT_NAME_SIZE];
 
 	slot_name(g, slot);
+	if (g->spec.type == GUEST_VM)
+		lend(g, 0);
 	if (!guest_is_refused(g))
 		cg_memory_bound(&g->d->host.topo, slot, g->spec.limits.v[LIMIT_MEMORY_MAX]);
 }

@@ -17,6 +17,7 @@ struct memory_given {
 	uint64_t bytes, last_usec;       /* taken from it; wall clock */
 	uint64_t told_bytes, told_usec;  /* of that in events; monotonic */
 	uint64_t idle_bytes, asked_usec; /* of what swap could take, when that was last asked for */
+	uint64_t lent;                   /* by a machine, as it was asked to */
 	uint64_t bound;                  /* it may not grow beyond; 0: what its limit says */
 };
 

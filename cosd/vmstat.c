@@ -170,8 +170,10 @@ static void ask(struct round *r, struct guest *g)
 	struct machine *m = fd < 0 ? NULL : malloc(sizeof(*m));
 	bool good = m && send(fd, request, strlen(request), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
 
-	json_decref(g->vm_stats);
-	g->vm_stats = NULL;
+	if (r->call) { /* who asks wants no old ones */
+		json_decref(g->vm_stats);
+		g->vm_stats = NULL;
+	}
 	if (good) {
 		m->round = r;
 		m->n = 0;
@@ -189,21 +191,18 @@ static void ask(struct round *r, struct guest *g)
 	free(m);
 }
 
-bool vmstat_gather(struct call *c, const struct guest *only)
+/* NULL: there is none to ask, or no memory for it. */
+static struct round *begin(struct daemon *d, struct call *c, const struct guest *only)
 {
-	struct round *r;
+	struct round *r = calloc(1, sizeof(*r));
 	struct list *p;
 
-	if (c->gathered)
-		return false;
-	c->gathered = true;
-	r = calloc(1, sizeof(*r));
 	if (!r)
-		return false;
-	r->d = c->d;
+		return NULL;
+	r->d = d;
 	r->call = c;
 	list_init(&r->asked);
-	list_for_each(p, &c->d->guests) {
+	list_for_each(p, &d->guests) {
 		struct guest *g = list_entry(p, struct guest, link);
 
 		if (g->spec.type == GUEST_VM && g->state == GS_RUNNING && (!only || g == only))
@@ -211,11 +210,26 @@ bool vmstat_gather(struct call *c, const struct guest *only)
 	}
 	if (list_is_empty(&r->asked)) {
 		free(r);
-		return false;
+		return NULL;
 	}
-	c->data = r;
-	c->client_gone = client_gone;
 	r->timer.fire = time_is_over;
-	loop_timer_set(&c->d->loop, &r->timer, WAIT_USEC);
+	loop_timer_set(&d->loop, &r->timer, WAIT_USEC);
+	return r;
+}
+
+bool vmstat_gather(struct call *c, const struct guest *only)
+{
+	if (c->gathered)
+		return false;
+	c->gathered = true;
+	c->data = begin(c->d, c, only);
+	if (!c->data)
+		return false;
+	c->client_gone = client_gone;
 	return true;
+}
+
+void vmstat_refresh(struct daemon *d)
+{
+	begin(d, NULL, NULL);
 }

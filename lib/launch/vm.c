@@ -38,6 +38,11 @@
 #define FD_FREE    64 /* above all of these */
 #define ARGS_MAX   40
 #define PF_KTHREAD 0x200000U
+#ifdef __SANITIZE_ADDRESS__ /* its search for leaks wants to trace, which a machine may not */
+#define SANITIZER "ASAN_OPTIONS=detect_leaks=0"
+#else
+#define SANITIZER NULL
+#endif
 
 static int open_kvm(struct cos_err *err)
 {
@@ -301,7 +306,7 @@ static int place_descriptors(struct place *p, unsigned n, struct cos_err *err)
 /* Returns only when that fails; *SOCK is where to tell it. */
 static int become_machine(const struct launch *l, int *sock, struct cos_err *err)
 {
-	char *const env[] = { "LANG=C.UTF-8", "ASAN_OPTIONS=detect_leaks=0", NULL };
+	char *const env[] = { "LANG=C.UTF-8", SANITIZER, NULL };
 	struct place places[VM__FILES + 8];
 	struct command c;
 	unsigned n = 0;

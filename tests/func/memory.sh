@@ -138,6 +138,29 @@ else
 	"$COSCTL" delete --force k0
 fi
 
+# --- machines ---
+if [ ! -e /dev/kvm ]; then
+	skip "a machine lends what it does not use" "/dev/kvm"
+else
+	"$COSCTL" create --type vm --kernel "$TOP_BUILDDIR/tests/vmm/guest" --cmdline "test=balloon touch=24 available=48" \
+		m vm.memory=64M vm.acpi=false
+	"$COSCTL" start m
+	ok "a machine that has used 24 MiB" await holds m 24 64
+	cap 12M
+	lends() {
+		"$COSCTL" stats -o json m | grep -q '"actual_bytes": *[1-9]'
+	}
+	ok "lends what it says it does not use" await lends
+	ok "and holds less then" await holds m 1 20
+	like "which is an event" "$("$COSCTL" events)" 'memory-lent.* m '
+	is "it is not bound" "$(stat m memory_bound_bytes)" ""
+	cap 500M
+	ok "it gets it back when there is room" await sh -c "'$COSCTL' logs m | grep -q deflated"
+	like "which is an event" "$("$COSCTL" events)" 'memory-returned.* m '
+	"$COSCTL" delete --force m
+	cap ""
+fi
+
 # --- a host that is short ---
 of_host() { # KEY: MiB
 	awk "/^$1:/ { print int(\$2 / 1024) }" /proc/meminfo

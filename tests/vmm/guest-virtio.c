@@ -291,8 +291,9 @@ struct stat {
 	uint64_t value;
 } __attribute__((packed));
 
-/* Gives what it is asked for, a page at a time from 16 MiB on, answers for statistics, and reports
- * the memory from 32 MiB on as free; until the target is 0 again. */
+/* Uses touch=MIB from 16 MiB on. Gives what it is asked for, a page at a time from there on,
+ * answers for statistics (available=MIB), and reports the memory from 32 MiB on as free; until the
+ * target is 0 again. */
 static void test_balloon(void)
 {
 	static uint32_t pfn[256];
@@ -302,7 +303,11 @@ static void test_balloon(void)
 
 	start(at, 1 << 1 | 1 << 2 | 1 << 5, 4);
 	stats[0] = (struct stat){ 4, 4444 };
-	stats[1] = (struct stat){ 6, 6666 };
+	stats[1] = (struct stat){ 6, number_of("available", 0) << 20 };
+	if (!stats[1].value)
+		stats[1].value = 6666;
+	for (uint64_t page = 0; page < number_of("touch", 0) << 8; page++)
+		*(volatile uint8_t *)at_address(0x1000000UL + (page << 12)) = 't';
 	part(&queues[2], stats, sizeof(stats), false);
 	post(at, 2);
 	memset(at_address(0x2000000UL), 'r', 8 << 20);
