@@ -68,8 +68,9 @@ struct daemon {
 		struct loop_source round;  /* pidfd of the process that takes memory; -1 */
 		struct memory_note *notes; /* by slot, shared with that */
 		int meminfo;
-		bool failed; /* and that was said */
-	} memory;            /* memory.c */
+		uint64_t rest_until; /* the last round found nothing to take */
+		bool failed;         /* and that was said */
+	} memory;                    /* memory.c */
 	struct net net;
 	struct meters {
 		struct meter_link *link;

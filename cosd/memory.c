@@ -28,6 +28,7 @@
 #include "lib/model/tax.h"
 
 #define LOOK_USEC  USEC_PER_SEC
+#define REST_USEC  (10 * USEC_PER_SEC) /* after a round that found nothing to take */
 #define ASK_USEC   (10 * USEC_PER_SEC) /* in which a page is used, or idle */
 #define PAUSE_USEC (60 * USEC_PER_SEC) /* between two events of a guest */
 #define ROUND_USEC (10 * USEC_PER_SEC) /* after which a round takes no more */
@@ -396,12 +397,16 @@ static void take_note(struct guest *g, bool whole)
 static void round_ended(struct loop_source *s, uint32_t events)
 {
 	struct daemon *d = container_of(s, struct daemon, memory.round);
+	bool vain = true;
 	struct list *p;
 	int status;
 
 	(void)events;
 	if (proc_exit_status(s->fd, &status) < 0)
 		return;
+	for (uint64_t i = 0; i < d->args->id_count; i++)
+		vain = vain && !d->memory.notes[i].taken && !d->memory.notes[i].lend;
+	d->memory.rest_until = vain ? clock_usec() + REST_USEC : 0;
 	proc_reap(s->fd);
 	loop_del(s);
 	close_p(&s->fd);
@@ -501,7 +506,9 @@ static void look(struct loop_timer *t)
 	is_short = h.free < spare_of(d, &h) || held > cap;
 	if (is_short)
 		vmstat_refresh(d);
-	if (is_short && d->memory.round.fd < 0)
+	if (h.available < spare_of(d, &h) || held > cap)
+		d->memory.rest_until = 0; /* what has grown is to be bound */
+	if (is_short && d->memory.round.fd < 0 && clock_usec() >= d->memory.rest_until)
 		start_round(d, &h);
 	else if (is_ample(d, &h, held))
 		release_all(d);
