@@ -31,6 +31,9 @@ static inline void fixture_done(void)
 {
 	if (getpid() != fixture_owner)
 		return;
+	/* With all that is mounted below it. */
+	while (umount2(fixture_path, MNT_DETACH) == 0)
+		;
 	io_remove_tree(AT_FDCWD, fixture_path, 0);
 }
 
