@@ -4,85 +4,18 @@
  * The store is on a file system in an image, which lies on an xfs of its own. A reflink clone of
  * the image is what a disk would hold if the power went at that moment. Each clone is mounted,
  * guests are started on it, and all of their files read. COW_CRASH_CUTS=N, COW_CRASH_FS=TYPE. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cow-fs/gc.h"
-#include "tests/kern/cow-guest.h"
-#include "tests/kern/cow-image.h"
+#include "tests/kern/cow-cut.h"
 
-#define ID_A    "00000000000000000000000000000aaa"
-#define FILES   900
-#define GUESTS  2
 #define PER_RUN 12
-#define IMAGE   (384ULL << 20)
 
-static const char *type;
-static char base[120], work[120], at[120];
-static struct {
-	unsigned cuts, mid, corrupt, failed;
-} sum;
-
-static size_t size_of(unsigned i)
-{
-	return 9000 + i % 10 * 700;
-}
-
-/* Half of them are the same in both guests. */
-static unsigned seed_of(unsigned guest, unsigned i)
-{
-	return i % 2 ? 1000 + i : 5000 + guest * 1000 + i;
-}
-
-static void open_store(void)
-{
-	int state;
-
-	fixture_dir = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	state = io_dir_at(fixture_dir, "state", 0700);
-	if (state < 0 || cowfs_open(state, &store, &err) < 0) {
-		printf("Bail out! %s\n", err.why);
-		exit(99);
-	}
-	close(state);
-}
-
-static void close_store(void)
-{
-	cowfs_close(&store);
-	close(fixture_dir);
-}
-
-static void fill_base(void)
-{
-	char name[16];
-
-	open_store();
-	guests_init();
-	close(make_layer(ID_A));
-	make_template("t", ID_A);
-	for (unsigned g = 0; g < GUESTS; g++) {
-		int up;
-
-		snprintf(name, sizeof(name), "g%u", g);
-		make_guest(name, "t", NULL);
-		up = upper_of(name);
-		for (unsigned i = 0; i < FILES; i++) {
-			snprintf(name, sizeof(name), "f%u", i);
-			put_data(up, name, seed_of(g, i), size_of(i), i % 3 ? 0644 : 0755);
-		}
-		close(up);
-	}
-	syncfs(store.dir);
-	close_store();
-}
+static char base[120], work[120];
 
 static int clone_file(const char *from, const char *to)
 {
@@ -94,13 +27,6 @@ static int clone_file(const char *from, const char *to)
 	return r;
 }
 
-static int no_freeze(bool on, void *arg)
-{
-	(void)on;
-	(void)arg;
-	return 0;
-}
-
 static int tell = -1;
 
 /* Cuts are made where something happens. */
@@ -108,97 +34,6 @@ static int tell_progress(const struct cowfs_unified *n, void *arg)
 {
 	(void)arg;
 	return write(tell, n->swapped ? "s" : "h", 1) != 1;
-}
-
-static void unify_all(bool is_live)
-{
-	for (unsigned g = 0; g < GUESTS; g++) {
-		struct cowfs_live live = { .freeze = no_freeze };
-		const struct cowfs_unify u = {
-			.live = is_live ? &live : NULL,
-			.progress = tell >= 0 ? tell_progress : NULL,
-		};
-		struct cowfs_unified n;
-		char name[16];
-		int r;
-
-		snprintf(name, sizeof(name), "g%u", g);
-		live.merged = is_live ? mount_guest(name) : -1;
-		r = cowfs_unify(&store, name, &u, &n, &err);
-		close(live.merged);
-		if (r < 0) {
-			printf("# unify %s: %s\n", name, err.why);
-			fflush(stdout);
-			_exit(1);
-		}
-	}
-}
-
-/* ---- what a disk holds ---- */
-
-static void check_guest(unsigned g, unsigned *stubs)
-{
-	char name[16], file[16];
-	int up, m;
-
-	snprintf(name, sizeof(name), "g%u", g);
-	m = mount_guest(name);
-	if (m < 0) {
-		printf("# cut %u, %s: %s\n", sum.cuts, name, err.why);
-		sum.corrupt++;
-		return;
-	}
-	up = upper_of(name);
-	for (unsigned i = 0; i < FILES; i++) {
-		snprintf(file, sizeof(file), "f%u", i);
-		*stubs += is_stub(up, file);
-		if (!has_data(m, file, seed_of(g, i), size_of(i))) {
-			printf("# cut %u, %s: %s is not what it was\n", sum.cuts, name, file);
-			sum.corrupt++;
-		}
-	}
-	if (entries_in(up) != FILES + 1) {
-		printf("# cut %u, %s: %u entries\n", sum.cuts, name, entries_in(up));
-		sum.corrupt++;
-	}
-	close(up);
-	close(m);
-}
-
-static void check_cut(const char *image)
-{
-	const struct cowfs_scrub look = { .from = -1, .dry_run = true };
-	struct cowfs_scrubbed found = { 0 };
-	unsigned stubs = 0;
-
-	sum.cuts++;
-	if (image_mount(image, type, at, NULL) < 0) {
-		printf("# cut %u: does not mount\n", sum.cuts);
-		sum.failed++;
-		return;
-	}
-	open_store();
-	for (unsigned g = 0; g < GUESTS; g++)
-		check_guest(g, &stubs);
-	sum.mid += stubs > 0 && stubs < GUESTS * FILES;
-	if (cowfs_scrub(&store, NULL, &look, &found, &err) < 0 || found.bad > 0) {
-		printf("# cut %u: %u objects are not what they say\n", sum.cuts,
-		       (unsigned)found.bad);
-		sum.corrupt++;
-	}
-	/* And what follows a crash works: all is unified in the end. */
-	if (sum.cuts % 8 == 0) {
-		unify_all(false);
-		stubs = 0;
-		for (unsigned g = 0; g < GUESTS; g++)
-			check_guest(g, &stubs);
-		if (stubs != GUESTS * FILES) {
-			printf("# cut %u: %u stubs after another run\n", sum.cuts, stubs);
-			sum.corrupt++;
-		}
-	}
-	close_store();
-	umount(at);
 }
 
 /* At each second batch of swaps, and at some of the steps before that. */
@@ -225,18 +60,15 @@ static void run_and_cut(unsigned run, bool is_live)
 	unsigned n;
 	pid_t pid;
 
-	if (clone_file(base, work) < 0 || image_mount(work, type, at, NULL) < 0) {
-		printf("Bail out! cannot mount %s\n", work);
-		exit(99);
-	}
+	if (clone_file(base, work) < 0 || image_mount(work, type, at, NULL) < 0)
+		cut_bail("cannot mount the image");
 	open_store();
 	pipe2(p, O_CLOEXEC);
-	pid = fork();
+	pid = cut_fork();
 	if (pid == 0) {
 		close(p[0]);
 		tell = p[1];
-		unify_all(is_live);
-		_exit(0);
+		_exit(unify_all(is_live, tell_progress) < 0);
 	}
 	close(p[1]);
 	n = make_cuts(p[0], run, cut);
@@ -246,7 +78,7 @@ static void run_and_cut(unsigned run, bool is_live)
 	close_store();
 	umount(at);
 	for (unsigned i = 0; i < n; i++) {
-		check_cut(cut[i]);
+		check_cut(cut[i], NULL);
 		unlink(cut[i]);
 	}
 }
@@ -283,9 +115,12 @@ int main(void)
 
 	type = getenv("COW_CRASH_FS") ?: "ext4";
 	fixture_init();
+	cut_guarded();
 	if (!make_base())
 		return 0;
+	open_store();
 	fill_base();
+	close_store();
 	umount(at);
 	for (unsigned run = 0; sum.cuts < want && run < want; run++)
 		run_and_cut(run, run % 2);
