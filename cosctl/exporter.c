@@ -100,9 +100,12 @@ static void put_family(FILE *f, const struct metric_def *d, json_t *guests)
 	}
 	fprintf(f, "\n# TYPE %s counter\n", d->family);
 	for (row = d; row; row = next_of(d, row)) {
-		json_array_foreach(guests, k, g)
-			put_value(f, g, row->family, row->label,
-				  (double)number(g, row->key) * row->scale);
+		json_array_foreach(guests, k, g) {
+			if (json_object_get(g,
+					    row->key)) /* machines' counters: once they are told */
+				put_value(f, g, row->family, row->label,
+					  (double)number(g, row->key) * row->scale);
+		}
 	}
 }
 

@@ -131,8 +131,12 @@ static json_t *metrics_of(const struct guest *g)
 		      (json_int_t)v.cache_bytes, "pids", (json_int_t)v.pids);
 	if (v.disk_bytes != UINT64_MAX)
 		json_object_set_new(j, "disk_bytes", json_integer((json_int_t)v.disk_bytes));
-	for (int i = 0; i < METRIC__N; i++)
-		json_object_set_new(j, metric_defs[i].key, json_integer((json_int_t)v.value[i]));
+	for (int i = 0; i < METRIC__N; i++) {
+		/* one that begins at 0 again until the machine is asked would count twice */
+		if (metric_defs[i].kind != METRIC_TOLD || v.value[i])
+			json_object_set_new(j, metric_defs[i].key,
+					    json_integer((json_int_t)v.value[i]));
+	}
 	return j;
 }
 

@@ -114,7 +114,9 @@ static char *schema_text(void)
 	return fclose(f) == 0 ? text : NULL;
 }
 
-/* Columns of metrics that an earlier version did not have. */
+/* Columns of metrics that an earlier version did not have. They do not make the format another one,
+ * user_version: an earlier version reads on, because it names its columns and theirs default to 0.
+ */
 static int add_columns(struct ledger *l, struct cos_err *err)
 {
 	static const char *const tables[] = { "guest", "record" };

@@ -119,6 +119,11 @@ static bool is_known(const struct ledger_mark *m, const struct ledger_sample *s)
 	       (s->boot_usec <= m->boot_usec || (m->run == s->run && m->closed));
 }
 
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
 /* What a counter grew by since the last sample in the ledger. One that went back was reset, and
  * began at 0; that of the network, which is kept on disk when a run ends, has lost what came after
  * that, which was recorded. */
@@ -133,6 +138,9 @@ static uint64_t grown(const struct ledger_mark *m, const struct ledger_sample *s
 	case METRIC_SUM:
 		was = m->there && m->epoch == s->epoch ? m->value[i] : 0;
 		return now >= was ? now - was : now;
+	case METRIC_TOLD: /* not told again yet: the mark stays, see set_mark() */
+		was = is_same_run(m, s) ? m->value[i] : 0;
+		return less(now, was);
 	case METRIC_LIFE:
 		was = m->there ? m->value[i] : s->known ? s->base[i] : 0;
 		if (!is_same_run(m, s) && s->known && s->base[i] < was)
@@ -140,11 +148,6 @@ static uint64_t grown(const struct ledger_mark *m, const struct ledger_sample *s
 		return now >= was ? now - was : 0;
 	}
 	return 0;
-}
-
-static uint64_t less(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
 }
 
 /* A run whose end nobody saw: until when is not known, but until the next one began, or the host
@@ -170,6 +173,7 @@ static int close_unseen(struct ledger *l, struct ledger_guest *g, uint64_t unsee
 static void set_mark(struct ledger_guest *g, const struct ledger_sample *s)
 {
 	struct ledger_mark *m = &g->mark;
+	bool same = is_same_run(m, s);
 
 	m->there = true;
 	m->closed = s->last;
@@ -178,7 +182,10 @@ static void set_mark(struct ledger_guest *g, const struct ledger_sample *s)
 	m->epoch = s->epoch;
 	m->wall_usec = s->wall_usec;
 	m->boot_usec = s->boot_usec;
-	memcpy(m->value, s->value, sizeof(m->value));
+	for (int i = 0; i < METRIC__N; i++) {
+		if (!same || metric_defs[i].kind != METRIC_TOLD || s->value[i] > m->value[i])
+			m->value[i] = s->value[i];
+	}
 	g->changed = true;
 }
 

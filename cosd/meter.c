@@ -12,6 +12,7 @@
 #include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/meter.h"
+#include "cosd/vmstat.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
@@ -30,15 +31,21 @@ struct sum {
 	uint64_t whole, rest;
 };
 
+/* Bytes that are looked at when an interval closes. */
+struct seldom {
+	struct sum kib_sec;
+	uint64_t bytes;     /* UINT64_MAX: not known */
+	uint64_t seen_usec; /* METRIC_SEEN when they were looked at */
+};
+
 struct meter {
 	struct cg_meter cg;
 	bool open, running, fresh; /* FRESH: no look yet */
 	uint64_t at_usec;          /* of the last look */
 	uint64_t pass;             /* of the last reading */
 	uint64_t memory_bytes, cache_bytes, pids;
-	struct sum memory, cache, processes, disk;
-	uint64_t disk_bytes;     /* UINT64_MAX: not known */
-	uint64_t disk_seen_usec; /* METRIC_SEEN when they were looked at */
+	struct sum memory, cache, processes;
+	struct seldom disk, balloon;
 	struct ledger_sample s;
 };
 
@@ -69,6 +76,11 @@ static void add(struct sum *s, uint64_t v, uint64_t unit)
 	s->rest += v;
 	s->whole += s->rest / unit;
 	s->rest %= unit;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
 }
 
 /* Between two looks there was the middle of what they saw. */
@@ -119,18 +131,33 @@ static void put_net(struct guest *g, uint64_t *to)
 	}
 }
 
+static void look_seldom(struct meter *m, struct seldom *s, uint64_t bytes)
+{
+	uint64_t seen = m->s.value[METRIC_SEEN], before = s->bytes;
+
+	s->bytes = bytes;
+	if (before != UINT64_MAX && bytes != UINT64_MAX)
+		add(&s->kib_sec, middle(before, bytes) / 1024 * (seen - s->seen_usec),
+		    USEC_PER_SEC);
+	s->seen_usec = seen;
+}
+
 /* Seldom: it takes some calls, and does not change fast. */
 static void look_at_disk(struct guest *g)
 {
-	struct meter *m = g->meter;
-	uint64_t seen = m->s.value[METRIC_SEEN], before = m->disk_bytes;
 	struct cowfs_space s;
 
-	m->disk_bytes = disk_taken(g, &s) ? s.bytes : UINT64_MAX;
-	if (before != UINT64_MAX && m->disk_bytes != UINT64_MAX)
-		add(&m->disk, middle(before, m->disk_bytes) / 1024 * (seen - m->disk_seen_usec),
-		    USEC_PER_SEC);
-	m->disk_seen_usec = seen;
+	look_seldom(g->meter, &g->meter->disk, disk_taken(g, &s) ? s.bytes : UINT64_MAX);
+}
+
+/* What it told last: when it has told nothing since, that is still so. */
+static void look_at_balloon(struct guest *g)
+{
+	struct seldom *s = &g->meter->balloon;
+	uint64_t bytes = s->bytes;
+
+	vmstat_balloon(g, &bytes);
+	look_seldom(g->meter, s, bytes);
 }
 
 /* All counters, as of the look that was just made; those of the network as of the last one there.
@@ -154,7 +181,12 @@ static void read_counters(struct guest *g)
 	v[METRIC_CACHE] = m->cache.whole;
 	v[METRIC_PIDS] = m->processes.whole;
 	look_at_disk(g);
-	v[METRIC_DISK] = m->disk.whole;
+	v[METRIC_DISK] = m->disk.kib_sec.whole;
+	if (g->spec.type == GUEST_VM) {
+		vmstat_count(g, less(m->at_usec, m->s.run_began_usec), v);
+		look_at_balloon(g);
+		v[METRIC_BALLOON] = m->balloon.kib_sec.whole;
+	}
 	put_net(g, v);
 	m->cache_bytes = c.cache_bytes;
 	m->s.boot_usec = m->at_usec;
@@ -260,6 +292,8 @@ static void tick(struct loop_timer *t)
 			look(g, boot_usec());
 	}
 	look_at_clock(d);
+	if ((d->meters.ticks + 1) % d->conf.ledger_interval == 0)
+		vmstat_refresh(d); /* machines answer before the interval closes */
 	cost_end(&cost);
 	if (closes)
 		close_interval(d);
@@ -289,7 +323,11 @@ void meter_begin(struct guest *g, bool adopted, uint64_t start_ticks)
 	put_net(g, m->s.base);
 	m->at_usec = now;
 	m->memory_bytes = m->cache_bytes = m->pids = 0;
-	m->disk_bytes = UINT64_MAX;
+	m->disk.bytes = m->balloon.bytes = UINT64_MAX;
+	for (int i = 0; i < METRIC__N; i++) {
+		if (metric_defs[i].kind == METRIC_TOLD)
+			m->s.value[i] = 0;
+	}
 	m->running = m->fresh = true;
 	look_at_disk(g);
 }
@@ -332,7 +370,7 @@ bool meter_view(const struct guest *g, struct meter_view *ret)
 	ret->memory_bytes = m->memory_bytes;
 	ret->cache_bytes = m->cache_bytes;
 	ret->pids = m->pids;
-	ret->disk_bytes = m->disk_bytes;
+	ret->disk_bytes = m->disk.bytes;
 	return true;
 }
 

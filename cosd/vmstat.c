@@ -17,10 +17,12 @@
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
+#include "lib/model/usage.h"
 
-#define WAIT_USEC   (USEC_PER_SEC / 10)
-#define REPLY_MAX   32768
-#define MEMBERS_MAX 64
+#define WAIT_USEC      (USEC_PER_SEC / 10)
+#define REPLY_MAX      32768
+#define MEMBERS_MAX    64
+#define EXITS_PER_USEC 10 /* more than any processor can */
 
 /* One round: all machines that a call wants to hear of. */
 struct round {
@@ -35,6 +37,7 @@ struct machine {
 	struct round *round;
 	struct loop_source src;
 	char name[NAME_SIZE];
+	int pid; /* which may not be the guest's any more when it answers */
 	size_t n;
 	char text[REPLY_MAX];
 };
@@ -123,7 +126,7 @@ static bool take_line(struct machine *m, const char *line, size_t len)
 	if (jsonx_parse(line, len, "stats", &reply, &ignored) < 0 ||
 	    !json_object_get(reply, "vcpu_usec"))
 		return false;
-	if (g && g->pid > 0) {
+	if (g && g->pid > 0 && g->pid == m->pid) {
 		json_decref(g->vm_stats);
 		g->vm_stats = take_stats(reply);
 	}
@@ -177,6 +180,7 @@ static void ask(struct round *r, struct guest *g)
 	if (good) {
 		m->round = r;
 		m->n = 0;
+		m->pid = g->pid;
 		str_fmt(m->name, sizeof(m->name), "%s", g->name);
 		m->src = (struct loop_source){ .fd = fd,
 					       .ready = reply_ready,
@@ -232,4 +236,66 @@ bool vmstat_gather(struct call *c, const struct guest *only)
 void vmstat_refresh(struct daemon *d)
 {
 	begin(d, NULL, NULL);
+}
+
+/* --- for the ledger --- */
+
+static uint64_t number(json_t *from, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(from, key)); /* see take_number() */
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static enum metric_id metric_of_exit(const char *reason)
+{
+	static const struct {
+		const char *reason;
+		enum metric_id metric;
+	} known[] = {
+		{ "io", METRIC_VM_IO },
+		{ "mmio", METRIC_VM_MMIO },
+		{ "rdmsr", METRIC_VM_MSR },
+		{ "wrmsr", METRIC_VM_MSR },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (strcmp(known[i].reason, reason) == 0)
+			return known[i].metric;
+	}
+	return METRIC_VM_OTHER;
+}
+
+void vmstat_count(const struct guest *g, uint64_t ran_usec, uint64_t *value)
+{
+	uint64_t used = value[METRIC_CPU_USER] + value[METRIC_CPU_SYSTEM];
+	uint64_t time = ran_usec * g->spec.vm.cpus, told[METRIC__N] = { 0 };
+	json_t *exits = json_object_get(g->vm_stats, "exits"), *v;
+	const char *reason;
+
+	told[METRIC_VCPU] = least(number(g->vm_stats, "vcpu_usec"), used);
+	told[METRIC_VMM] = least(number(g->vm_stats, "vmm_usec"), used);
+	told[METRIC_STEAL] = least(number(g->vm_stats, "steal_usec"), time);
+	json_object_foreach(exits, reason, v) {
+		uint64_t *to = &told[metric_of_exit(reason)];
+
+		*to = least(*to + (uint64_t)json_integer_value(v), time * EXITS_PER_USEC);
+	}
+	for (int i = 0; i < METRIC__N; i++) {
+		if (metric_defs[i].kind == METRIC_TOLD && told[i] > value[i])
+			value[i] = told[i];
+	}
+}
+
+bool vmstat_balloon(const struct guest *g, uint64_t *ret_bytes)
+{
+	json_t *balloon = json_object_get(g->vm_stats, "balloon");
+
+	if (!json_object_get(balloon, "actual_bytes"))
+		return false;
+	*ret_bytes = least(number(balloon, "actual_bytes"), g->spec.vm.memory);
+	return true;
 }

@@ -21,7 +21,7 @@ enum metric_id {
 		METRIC__N
 };
 
-enum metric_kind { METRIC_RUN, METRIC_LIFE, METRIC_SUM };
+enum metric_kind { METRIC_RUN, METRIC_LIFE, METRIC_SUM, METRIC_TOLD };
 
 struct metric_def {
 	const char *key;

@@ -4,7 +4,12 @@
 [ -e /dev/kvm ] || modprobe kvm-amd 2>/dev/null || modprobe kvm-intel 2>/dev/null
 [ -e /dev/kvm ] || { echo "1..0 # SKIP no /dev/kvm"; exit 0; }
 KERNEL=$TOP_BUILDDIR/tests/vmm/guest
+conf=$(mktemp "${TMPDIR:-/tmp}/cos-conf.XXXXXX")
+echo '{"ledger.interval": 1}' >"$conf"
+COSD_ARGS="--config $conf"
+export COSD_ARGS
 cos_setup
+trap 'cos_teardown; rm -f "$conf"; exit 1' EXIT INT TERM
 cos_template
 
 field() { # GUEST KEY
@@ -115,6 +120,20 @@ like "top too" "$("$COSCTL" top -n 1)" 'spin'
 ok "why names the limit" await sh -c "$COSCTL why spin | grep -q cpu.rate"
 ok "the limit is raised while it runs" "$COSCTL" set spin cpu.rate=2
 ok "the ledger knows it" await sh -c "$COSCTL usage spin | grep -q '^spin '"
+sum() { # GUEST METRIC: of the ledger
+	"$COSCTL" usage -o json "$1" | sed -n "s/^ *\"$2\": *\([0-9]*\).*/\1/p"
+}
+has_sum() { # GUEST METRIC AT_LEAST
+	[ "$(sum "$1" "$2")" -ge "$3" ]
+}
+within() { # the machine's threads have used no more than its group
+	[ $(($(sum spin vcpu_usec) + $(sum spin vmm_usec))) -le $(($(sum spin cpu_user_usec) + $(sum spin cpu_system_usec))) ]
+}
+ok "with its processors' time" await has_sum spin vcpu_usec 500000
+ok "cos-vmm's own" has_sum spin vmm_usec 1
+ok "together not more than its group's" within
+ok "exits" has_sum spin vm_io_exits 1
+is "which a container has not" "$(sum box vcpu_usec)" 0
 ok "it freezes" await "$COSCTL" freeze spin
 ok "and is frozen" state_is spin frozen
 before=$(used spin)
@@ -135,11 +154,14 @@ is_back() {
 }
 for who in worker keeper; do
 	old=$(daemon $who)
+	told=$(sum spin vcpu_usec)
 	kill -9 "$old"
 	await sh -c "[ \"\$(cat $T/run/cosd.pid)\$(cat $T/run/keep.pid)\" ] && ! kill -0 $old 2>/dev/null"
 	ok "after kill -9 of the $who the daemon is back" await is_back
 	ok "the machine runs on" state_is spin running
 	is "as the same process" "$(field spin pid)" "$pid"
+	ok "its processors' time is counted on" await has_sum spin vcpu_usec $((told + 500000))
+	ok "and not twice" within
 done
 worker=$(daemon worker)
 keeper=$(daemon keeper)
@@ -268,4 +290,5 @@ no_groups() {
 ok "control groups are gone" await no_groups
 is "files too" "$(find "$T/state/guests" "$T/state/log" "$T/state/cow/guests" "$T/run/guests" -mindepth 1)" ""
 ok "and processes" sh -c "! pgrep -f 'cos-vmm --sync' -P $(daemon keeper)"
+rm -f "$conf"
 plan_done

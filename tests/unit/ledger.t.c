@@ -172,6 +172,59 @@ static void a_lost_worker_leaves_a_gap(void)
 	ok(total("span_usec") == 110 * (int64_t)SEC, "of the time that the guest ran");
 }
 
+static void what_machines_tell(void)
+{
+	fresh();
+	s.value[METRIC_VCPU] = 5 * SEC;
+	pass(10 * SEC, 9 * SEC);
+	take();
+	s.epoch = 2;
+	s.value[METRIC_VCPU] = 0; /* a new worker has not asked yet */
+	pass(10 * SEC, 0);
+	take();
+	ok(total("vcpu_usec") == 5 * (int64_t)SEC, "what was not told yet adds nothing");
+	s.value[METRIC_VCPU] = 6 * SEC;
+	pass(10 * SEC, 0);
+	take();
+	ok(total("vcpu_usec") == 6 * (int64_t)SEC, "what is told then adds its growth");
+	s.value[METRIC_VCPU] = 2 * SEC;
+	pass(10 * SEC, 0);
+	take();
+	s.value[METRIC_VCPU] = 7 * SEC;
+	pass(10 * SEC, 0);
+	take();
+	ok(total("vcpu_usec") == 7 * (int64_t)SEC, "who goes back and forth is not counted twice");
+	s.run = 8;
+	s.run_began_usec = s.boot_usec;
+	s.value[METRIC_VCPU] = SEC;
+	pass(10 * SEC, 0);
+	take();
+	ok(total("vcpu_usec") == 8 * (int64_t)SEC, "a new run counts anew");
+	ok(verify() == USAGE_GOOD, "the chain is good");
+}
+
+static void a_ledger_without_a_column(void)
+{
+	struct cos_err err = { 0 };
+
+	fresh();
+	pass(10 * SEC, SEC);
+	take();
+	ok(ledger_db_run(l,
+			 "ALTER TABLE record DROP COLUMN vcpu_usec;"
+			 "ALTER TABLE guest DROP COLUMN vcpu_usec",
+			 &err) == 0,
+	   "a ledger of before there was a metric");
+	ledger_close(l);
+	open_ledger(BOOT, NOON - 1000 * SEC);
+	ok(total("cpu_user_usec") == (int64_t)SEC && total("vcpu_usec") == 0, "is opened");
+	s.value[METRIC_VCPU] = SEC;
+	pass(10 * SEC, SEC);
+	take();
+	ok(total("vcpu_usec") == (int64_t)SEC, "and goes on with it");
+	ok(verify() == USAGE_GOOD, "the chain is good");
+}
+
 static void ends_and_starts(void)
 {
 	fresh();
@@ -410,6 +463,8 @@ int main(void)
 		return 1;
 	growth_is_recorded_once();
 	a_lost_worker_leaves_a_gap();
+	what_machines_tell();
+	a_ledger_without_a_column();
 	ends_and_starts();
 	a_reboot();
 	clock_steps();
