@@ -12,8 +12,7 @@
 #include "lib/base/own.h"
 
 #define MSEC          1000000U
-#define SETTLE_MSEC   500U  /* a client's way into a guest */
-#define STALL_TRIES   2000U /* of 1 ms */
+#define SETTLE_MSEC   500U /* a client's way into a guest */
 #define SHARE_SECONDS 10U
 #define BURST_TIMES   5U /* samples in a round */
 #define BURST_USEC    250000.0
@@ -65,20 +64,6 @@ static uint64_t period_nsec(const struct subject *s)
 	return subject_number(s, "cpu", "cpu.cfs_period_us", NULL) * 1000;
 }
 
-/* A window that begins while the group waits for its next period and has whole periods holds whole
- * quotas: nothing is cut at its ends. */
-static void await_stall(const struct subject *s)
-{
-	uint64_t was = subject_cpu_nsec(s), is;
-
-	for (unsigned i = 0, still = 0; i < STALL_TRIES && still < 3 && !bench_stopped(); i++) {
-		bench_idle(1);
-		is = subject_cpu_nsec(s);
-		still = is == was ? still + 1 : 0;
-		was = is;
-	}
-}
-
 struct rate_run {
 	const struct subject *s;
 	pid_t pid;
@@ -100,7 +85,7 @@ static int rate_begin(struct rate_run *w)
 
 static void rate_from(struct rate_run *w)
 {
-	await_stall(w->s);
+	subject_await_stall(w->s);
 	load_begin(&w->load, subject_cpu_nsec(w->s));
 }
 

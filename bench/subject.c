@@ -10,6 +10,8 @@
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
+#define STALL_TRIES 2000U /* of 1 ms */
+
 static int tell(int r, const char *what, const char *name)
 {
 	fprintf(stderr, "bench: %s: %s: %s\n", what, name, strerror(-r));
@@ -265,4 +267,16 @@ pid_t subject_start(const struct subject *s, const char *const *args, int out)
 		exec[n++] = *args++;
 	exec[n] = NULL;
 	return daemon_spawn(s->d, exec, out);
+}
+
+void subject_await_stall(const struct subject *s)
+{
+	uint64_t was = subject_cpu_nsec(s), is;
+
+	for (unsigned i = 0, still = 0; i < STALL_TRIES && still < 3 && !bench_stopped(); i++) {
+		bench_idle(1);
+		is = subject_cpu_nsec(s);
+		still = is == was ? still + 1 : 0;
+		was = is;
+	}
 }

@@ -45,3 +45,6 @@ uint64_t subject_number(const struct subject *s, const char *ctl, const char *fi
 			const char *key);
 /* CPU time that the group has used. */
 uint64_t subject_cpu_nsec(const struct subject *s);
+/* Until the group waits for its next period: a window that begins then and has whole periods holds
+ * whole quotas, nothing is cut at its ends. */
+void subject_await_stall(const struct subject *s);

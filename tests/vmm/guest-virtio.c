@@ -225,6 +225,20 @@ static void test_blk(void)
 	put_text("good\n");
 }
 
+/* Writes 32 KiB after the other, each to the disk, without end. */
+static void test_blkfill(void)
+{
+	uint64_t at = find(ID_BLK, 0), sector = 0;
+
+	start(at, 0, 1);
+	memset(pages, 'f', sizeof(pages));
+	put_text("writing\n");
+	for (;; sector = (sector + sizeof(pages) / 512) % (32 << 11)) {
+		need(blk(at, 1, sector, pages, sizeof(pages), false) == 0, "write");
+		need(blk(at, 4, 0, NULL, 0, false) == 0, "flush");
+	}
+}
+
 static void test_blkbad(void)
 {
 	struct {
@@ -555,7 +569,7 @@ static const struct {
 	{ "list", test_list }, { "vconsole", test_console }, { "flood", test_flood },
 	{ "blk", test_blk },   { "blkbad", test_blkbad },    { "rng", test_rng },
 	{ "irq", test_irq },   { "balloon", test_balloon },  { "net", test_net },
-	{ "ping", test_ping }, { "hostile", test_hostile },
+	{ "ping", test_ping }, { "hostile", test_hostile },  { "blkfill", test_blkfill },
 };
 
 bool virtio_test(void)
