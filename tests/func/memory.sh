@@ -4,7 +4,7 @@
 CONF=$(mktemp)
 mib=1048576
 conf() { # CAP [SPARE HOST-SHARE]: a spare of 0, so that nothing is taken for the sake of a host on which tests run
-	printf '{"memory.cap": "%s", "memory.spare": %s, "memory.host_share": %s}' "$1" "${2:-0}" "${3:-1000}" >"$CONF"
+	printf '{"ledger.interval": 1, "memory.cap": "%s", "memory.spare": %s, "memory.host_share": %s}' "$1" "${2:-0}" "${3:-1000}" >"$CONF"
 }
 cap() {
 	conf "$@"
@@ -153,6 +153,10 @@ else
 	ok "lends what it says it does not use" await lends
 	ok "and holds less then" await holds m 0 20
 	like "which is an event" "$("$COSCTL" events)" 'memory-lent.* m '
+	counts() {
+		"$COSCTL" usage -o json m | grep -q '"balloon_kib_sec": *[1-9]'
+	}
+	ok "which the ledger counts" await counts
 	is "it is not bound" "$(stat m memory_bound_bytes)" ""
 	cap 500M
 	ok "it gets it back when there is room" await sh -c "'$COSCTL' logs m | grep -q deflated"
