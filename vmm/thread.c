@@ -36,6 +36,7 @@ static void *thread_main(void *arg)
 	prctl(PR_SET_NAME, t->name);
 	if (t->filter)
 		r = filter_load(t->filter);
+	sem_post(&t->ready);
 	if (r < 0) {
 		log_say(LOG_ERROR, "%s: filter: errno %d", t->name, -r);
 		t->failed(t->arg);
@@ -61,6 +62,7 @@ int thread_start(struct thread *t)
 	int r = pthread_attr_init(&attr);
 
 	t->sched = -1;
+	sem_init(&t->ready, 0, 0);
 	if (r == 0) {
 		pthread_attr_setstacksize(&attr, STACK_BYTES);
 		r = pthread_create(&t->id, &attr, thread_main, t);
@@ -69,6 +71,8 @@ int thread_start(struct thread *t)
 	if (r != 0)
 		return -r;
 	t->runs = true;
+	while (sem_wait(&t->ready) < 0 && errno == EINTR)
+		; /* who is told that all is confined can rely on it */
 	if (pthread_getcpuclockid(t->id, &t->clock) == 0)
 		t->sched = open_sched(t);
 	return 0;

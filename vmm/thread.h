@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -14,6 +15,7 @@ struct thread {
 	void *arg;
 	const struct filter *filter; /* loaded before FN is called; NULL: none */
 	void (*failed)(void *arg);   /* called instead of FN when the filter cannot be loaded */
+	sem_t ready;                 /* the filter is loaded, or cannot be */
 	pthread_t id;
 	clockid_t clock;
 	int sched; /* its schedstat, -1: the host has none */
@@ -23,7 +25,8 @@ struct thread {
 /* Opens /proc/self/task, while it can be: schedstat of threads is found there. */
 void thread_init(void);
 void thread_done(void);
-/* Starts T, whose first five members are set; the struct stays where it is. Leaf. */
+/* Starts T, whose first five members are set; the struct stays where it is. The filter is loaded
+ * when it returns. Leaf. */
 int thread_start(struct thread *t);
 /* Waits until DEADLINE_USEC (CLOCK_MONOTONIC): -ETIMEDOUT. 0 also for one that does not run. */
 int thread_join(struct thread *t, uint64_t deadline_usec);
