@@ -71,21 +71,31 @@ static int parse_name(json_t *v, const char *at, void *to, struct cos_err *err)
 	return 0;
 }
 
-static int parse_type(json_t *v, const char *at, void *to, struct cos_err *err)
+/* Which of the N NAMES V is; WRONG is said of any other word. */
+static int need_word(json_t *v, const char *const *names, size_t n, const char *wrong,
+		     const char *at, struct cos_err *err)
 {
-	struct spec *s = to;
 	const char *t;
 	int r = need_text(v, 16, at, &t, err);
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < GUEST__KINDS; i++) {
-		if (strcmp(t, guest_kind_name[i]) == 0) {
-			s->type = i;
-			return 0;
-		}
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(t, names[i]) == 0)
+			return (int)i;
 	}
-	return jsonx_bad(err, at, "\"%s\" is not a type of guest: container or vm", t);
+	return jsonx_bad(err, at, "\"%s\" %s", t, wrong);
+}
+
+static int parse_type(json_t *v, const char *at, void *to, struct cos_err *err)
+{
+	struct spec *s = to;
+	int r = need_word(v, guest_kind_name, GUEST__KINDS,
+			  "is not a type of guest: container or vm", at, err);
+
+	if (r >= 0)
+		s->type = (unsigned)r;
+	return r < 0 ? r : 0;
 }
 
 static int parse_template(json_t *v, const char *at, void *to, struct cos_err *err)
@@ -362,18 +372,12 @@ static const char *const restart_names[] = {
 static int parse_restart(json_t *v, const char *at, void *to, struct cos_err *err)
 {
 	struct spec *s = to;
-	const char *t;
-	int r = need_text(v, 16, at, &t, err);
+	int r = need_word(v, restart_names, ARRAY_SIZE(restart_names),
+			  "is not one of no, on-failure, always", at, err);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(restart_names); i++) {
-		if (strcmp(t, restart_names[i]) == 0) {
-			s->restart = i;
-			return 0;
-		}
-	}
-	return jsonx_bad(err, at, "\"%s\" is not one of no, on-failure, always", t);
+	if (r >= 0)
+		s->restart = (unsigned)r;
+	return r < 0 ? r : 0;
 }
 
 static int parse_disk_quota(json_t *v, const char *at, void *to, struct cos_err *err)
@@ -384,18 +388,12 @@ static int parse_disk_quota(json_t *v, const char *at, void *to, struct cos_err 
 		[DISK_LOOP] = "loop",
 	};
 	struct spec *s = to;
-	const char *t;
-	int r = need_text(v, 16, at, &t, err);
+	int r = need_word(v, names, ARRAY_SIZE(names), "is not one of auto, project, loop", at,
+			  err);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (strcmp(t, names[i]) == 0) {
-			s->disk_quota = i;
-			return 0;
-		}
-	}
-	return jsonx_bad(err, at, "\"%s\" is not one of auto, project, loop", t);
+	if (r >= 0)
+		s->disk_quota = (unsigned)r;
+	return r < 0 ? r : 0;
 }
 
 static int parse_signal(json_t *v, const char *at, void *to, struct cos_err *err)
@@ -465,18 +463,12 @@ static int parse_health_action(json_t *v, const char *at, void *to, struct cos_e
 		[HEALTH_DO_KILL] = "kill",
 	};
 	struct spec_health *h = to;
-	const char *t;
-	int r = need_text(v, 16, at, &t, err);
+	int r = need_word(v, names, ARRAY_SIZE(names), "is not one of none, restart, kill", at,
+			  err);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (strcmp(t, names[i]) == 0) {
-			h->action = i;
-			return 0;
-		}
-	}
-	return jsonx_bad(err, at, "\"%s\" is not one of none, restart, kill", t);
+	if (r >= 0)
+		h->action = (unsigned)r;
+	return r < 0 ? r : 0;
 }
 
 #define H_WORDS(m)  .type = JSONX_FN, .parse = parse_health_##m
