@@ -1,7 +1,6 @@
 /* cosd/admit.c - what the host has to give, what guests that run were promised, and whether one
  * more fits; and the weights that keep cpu.reserve */
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -254,7 +253,7 @@ static void weigh(struct guest *g, uint64_t weights, const struct amount *cpu)
 
 	if (weight == (g->cpu_weight ?: g->spec.limits.v[LIMIT_CPU_SHARE]))
 		return;
-	snprintf(slot, sizeof(slot), "%d", g->slot);
+	slot_name(g->slot, slot);
 	r = cg_weight(&g->d->host.topo, slot, weight);
 	if (r < 0)
 		log_say(LOG_ERROR, "%s: cpu.reserve: weight %llu: %s", g->name,

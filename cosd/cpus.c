@@ -130,7 +130,7 @@ void cpus_share(struct daemon *d)
 
 		if (e->slot < 0 || names_cpus(&e->spec.limits))
 			continue;
-		snprintf(slot, sizeof(slot), "%d", e->slot);
+		slot_name(e->slot, slot);
 		if (cg_share_cpus(&d->host.topo, slot) < 0)
 			log_say(LOG_WARN, "%s: cpuset.cpus not written", e->name);
 	}

@@ -108,6 +108,8 @@ int keeplink_watch(struct daemon *d);
 int slot_lease(struct daemon *d, struct cos_err *err); /* the lowest free one */
 void slot_take(struct daemon *d, unsigned slot);       /* of a guest that was adopted */
 uint32_t slot_id_base(const struct daemon *d, unsigned slot);
+/* The name of its control groups. */
+void slot_name(int slot, char buf[static SLOT_NAME_SIZE]);
 /* Removes the slot's control groups and then frees it, as soon as the kernel lets them go. */
 void slot_retire(struct daemon *d, unsigned slot);
 void slot_reaper_fire(struct loop_timer *t);

@@ -1,7 +1,6 @@
 /* cosd/guest-run.c - a guest that runs: watched, frozen, asked to end, killed */
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -57,7 +56,7 @@ int guest_open_groups(const struct guest *g, struct cg_guest *ret, struct cos_er
 	char slot[SLOT_NAME_SIZE];
 	int r;
 
-	snprintf(slot, sizeof(slot), "%d", g->slot);
+	slot_name(g->slot, slot);
 	r = cg_open(&g->d->host.topo, slot, ret);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "open the control groups of %s", g->name)
 		     : 0;

@@ -1,6 +1,5 @@
 /* cosd/guest-start.c - a guest's start, from the request to the first answer */
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -242,7 +241,7 @@ static struct launch *new_launch(struct guest *g, const struct launch_rules *rul
 	l->rules = rules;
 	l->root = g->spec.type == GUEST_CONTAINER ? &g->root : NULL;
 	l->net = g->net;
-	snprintf(l->slot, sizeof(l->slot), "%d", g->slot);
+	slot_name(g->slot, l->slot);
 	l->id_base = slot_id_base(g->d, (unsigned)g->slot);
 	if (io_slurp_at(AT_FDCWD, "/etc/resolv.conf", RESOLV_MAX, &l->resolv) < 0)
 		l->resolv = NULL;

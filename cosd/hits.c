@@ -3,7 +3,6 @@
  * The kernel's counts are read every two seconds, for limits that a guest has (300 guests with two
  * each: 0.35 % of a CPU). A limit's first hit is an
  * event at once; while more come there is one event a minute with their number. */
-#include <stdio.h>
 #include <string.h>
 
 #include "cosd/hits.h"
@@ -37,7 +36,7 @@ static void look(struct guest *g, bool last)
 {
 	char slot[SLOT_NAME_SIZE];
 
-	snprintf(slot, sizeof(slot), "%d", g->slot);
+	slot_name(g->slot, slot);
 	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
 		if (g->spec.limits.v[id] != limit_defs[id].kernel)
 			look_at_limit(g, slot, id, last);
@@ -68,7 +67,7 @@ void hits_forget(struct guest *g)
 {
 	char slot[SLOT_NAME_SIZE];
 
-	snprintf(slot, sizeof(slot), "%d", g->slot);
+	slot_name(g->slot, slot);
 	for (enum limit_id id = 0; id < LIMIT__CG; id++)
 		if (cg_told(&g->d->host.topo, slot, id, &g->told[id]))
 			g->seen[id] = g->told[id];

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <linux/sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -152,11 +151,6 @@ static void ask_idle(const struct round *w, size_t i, const char *slot)
 	note->asked = true;
 }
 
-static void slot_name(const struct guest *g, char *buf)
-{
-	str_fmt(buf, SLOT_NAME_SIZE, "%d", g->slot);
-}
-
 static uint64_t less(uint64_t a, uint64_t b)
 {
 	return a > b ? a - b : 0;
@@ -182,7 +176,7 @@ static void look_at(struct round *w, size_t i)
 	char slot[SLOT_NAME_SIZE];
 	uint64_t can;
 
-	slot_name(g, slot);
+	slot_name(g->slot, slot);
 	w->d->memory.notes[g->slot].pid = g->pid;
 	if (cg_memory(&w->d->host.topo, slot, m) < 0)
 		return; /* it ends: it holds nothing, and gives nothing */
@@ -234,7 +228,7 @@ static void take(const struct round *w, size_t i, uint64_t deadline)
 			note->lend = less(g->spec.vm.memory, w->of[i].m.held - want);
 		return;
 	}
-	slot_name(g, slot);
+	slot_name(g->slot, slot);
 	while (note->taken < want && clock_usec() < deadline) {
 		uint64_t left = want - note->taken, before = w->of[i].m.held - note->taken;
 
@@ -341,7 +335,7 @@ static void bound(struct guest *g, uint64_t bytes)
 	struct cg_memory m;
 	int r;
 
-	slot_name(g, slot);
+	slot_name(g->slot, slot);
 	if (bytes && cg_memory(&g->d->host.topo, slot, &m) == 0 && m.held > bytes)
 		bytes = m.held; /* it has grown meanwhile */
 	bytes += bytes ? BOUND_ROOM : 0;
@@ -456,7 +450,7 @@ static uint64_t held_by_guests(struct daemon *d)
 		char path[SLOT_NAME_SIZE];
 		struct cg_memory m;
 
-		slot_name(g, path);
+		slot_name(g->slot, path);
 		if (g->pid > 0 && g->slot >= 0 && cg_memory(&d->host.topo, path, &m) == 0)
 			sum += m.held;
 	}
@@ -546,7 +540,7 @@ void memory_adopted(struct guest *g)
 {
 	char slot[SLOT_NAME_SIZE];
 
-	slot_name(g, slot);
+	slot_name(g->slot, slot);
 	if (g->spec.type == GUEST_VM)
 		lend(g, 0);
 	if (!guest_is_refused(g))

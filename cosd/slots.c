@@ -1,11 +1,11 @@
 /* cosd/slots.c - a slot is a guest's number while it runs: its ids and the name of its control
  * groups */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "cosd/daemon.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 #include "lib/kern/cg.h"
 
 #define RETRY_USEC 2000
@@ -84,11 +84,16 @@ uint32_t slot_id_base(const struct daemon *d, unsigned slot)
 	return d->args->id_base + slot * 65536U;
 }
 
+void slot_name(int slot, char buf[static SLOT_NAME_SIZE])
+{
+	str_fmt(buf, SLOT_NAME_SIZE, "%d", slot);
+}
+
 static bool bury(struct daemon *d, unsigned slot)
 {
 	char name[SLOT_NAME_SIZE];
 
-	snprintf(name, sizeof(name), "%u", slot);
+	slot_name((int)slot, name);
 	if (cg_remove(&d->host.topo, name) == -EBUSY || net_lingers(d, slot))
 		return false;
 	mark(d, slot, false);
