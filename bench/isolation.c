@@ -524,11 +524,7 @@ int main(int argc, char **argv)
 	if (r < 0)
 		return 2;
 	make_room();
-	r = bench_open(&b);
-	if (r == 0)
-		r = bench_make_root(&b, SUBJECT_ROOT);
-	if (r == 0)
-		r = bench_add_program(&b, SUBJECT_ROOT, "work");
+	r = subject_bench(&b);
 	if (r == 0)
 		r = bench_cg_make(&b);
 	if (r == 0)

@@ -213,11 +213,7 @@ int main(int argc, char **argv)
 
 	if (r < 0)
 		return 2;
-	r = bench_open(&b);
-	if (r == 0)
-		r = bench_make_root(&b, SUBJECT_ROOT);
-	if (r == 0)
-		r = bench_add_program(&b, SUBJECT_ROOT, "work");
+	r = subject_bench(&b);
 	if (r == 0)
 		r = run(&b);
 	if (r < 0)

@@ -94,6 +94,15 @@ static int find_group(struct subject *s)
 	return 0;
 }
 
+int subject_bench(struct bench *b)
+{
+	int r = bench_open(b);
+
+	if (r == 0)
+		r = bench_make_root(b, SUBJECT_ROOT);
+	return r < 0 ? r : bench_add_program(b, SUBJECT_ROOT, "work");
+}
+
 int subject_guest(struct subject *s, const struct daemon *d, const char *name,
 		  const char *const *limits, const char *const *command)
 {

@@ -20,6 +20,8 @@ struct subject {
 	char group[80]; /* below the mount point of each hierarchy */
 };
 
+/* Opens B with SUBJECT_ROOT and bench/work in it; to be closed also on failure. */
+int subject_bench(struct bench *b);
 /* Creates and starts a guest with the words KEY=VALUE of LIMITS that runs COMMAND (both end with
  * NULL; COMMAND NULL: it does nothing). Telling, as all here that return an int. */
 int subject_guest(struct subject *s, const struct daemon *d, const char *name,
