@@ -6,6 +6,7 @@
 #include "cosd/bucket.h"
 #include "cosd/disk.h"
 #include "cosd/guest.h"
+#include "cosd/hits.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
@@ -89,8 +90,8 @@ static void ask_group(struct guest *g, const struct cg_guest *cg, struct cause *
 	c->times = cg_stand(&g->d->host.topo, cg, id, &s) && s.hits != LIMIT_MAX ? s.hits : 0;
 	if (id == LIMIT_CPU_RATE && cg_usage(&g->d->host.topo, cg, &u) == 0)
 		c->usec = u.throttled_usec;
-	if (g->met_usec[id])
-		was_last(c, g->met_usec[id]);
+	if (hits_met(g, id))
+		was_last(c, hits_met(g, id));
 }
 
 static void ask_hold(struct guest *g, const struct cg_guest *cg, struct cause *c)

@@ -12,6 +12,7 @@
 #include "cosd/disk.h"
 #include "cosd/guest.h"
 #include "cosd/health.h"
+#include "cosd/hits.h"
 #include "cosd/hook.h"
 #include "cosd/meter.h"
 #include "cosd/points.h"
@@ -95,6 +96,7 @@ static void guest_free_now(struct loop_timer *t)
 	free(g->net);
 	free(g->why);
 	disk_end(g);
+	hits_free(g);
 	meter_free(g);
 	spec_done(&g->spec);
 	free(g);

@@ -65,9 +65,7 @@ struct guest {
 	struct cos_err *why; /* of a start that failed, until it is told */
 	unsigned restarts;   /* in a row */
 	uint64_t restart_delay_usec;
-	uint64_t told[LIMIT__CG];      /* limits' counts at the last event, hits.c */
-	uint64_t told_usec[LIMIT__CG]; /* and when that was; 0: never */
-	uint64_t seen[LIMIT__CG], met_usec[LIMIT__CG]; /* at the last look; wall clock of growth */
+	struct hits *hits;           /* how often it met its limits; NULL: nobody looked; hits.c */
 	uint64_t cpu_weight;         /* that its group was given for cpu.reserve; 0: cpu.share */
 	struct cpu_bucket *bucket;   /* its CPU bucket, if the kernel cannot keep it; bucket.c */
 	struct io_bucket *io_bucket; /* those of io.burst; NULL: none; io-bucket.c */

@@ -1,9 +1,9 @@
 /* cosd/hits.c - events when guests meet their limits
  *
- * The kernel's counts are read every two seconds, for limits that a guest has (300 guests with two
- * each: 0.35 % of a CPU). A limit's first hit is an
- * event at once; while more come there is one event a minute with their number. */
-#include <string.h>
+ * The kernel's counts are read every two seconds, for limits that a guest has, through files that
+ * stay open. A limit's first hit is an event at once; while more come there is one event a minute
+ * with their number. */
+#include <stdlib.h>
 
 #include "cosd/hits.h"
 #include "lib/base/clock.h"
@@ -12,24 +12,44 @@
 #define LOOK_USEC  (2 * USEC_PER_SEC)
 #define PAUSE_USEC (60 * USEC_PER_SEC)
 
+struct hits {
+	struct hit {
+		int fd;             /* of the count; -1: not open */
+		uint64_t told;      /* the count at the last event */
+		uint64_t told_usec; /* and when that was; 0: never */
+		uint64_t seen;      /* at the last look */
+		uint64_t met_usec;  /* wall clock of growth */
+	} of[LIMIT__CG];
+};
+
+static struct hits *hits_of(struct guest *g)
+{
+	if (g->hits || !(g->hits = calloc(1, sizeof(*g->hits))))
+		return g->hits;
+	for (enum limit_id id = 0; id < LIMIT__CG; id++)
+		g->hits->of[id].fd = -1;
+	return g->hits;
+}
+
 static void look_at_limit(struct guest *g, const char *slot, enum limit_id id, bool last)
 {
+	struct hit *h = &g->hits->of[id];
 	uint64_t now = clock_usec(), count;
 
-	if (!cg_told(&g->d->host.topo, slot, id, &count))
+	if (!cg_told(&g->d->host.topo, slot, id, &h->fd, &count))
 		return;
-	if (count > g->seen[id])
-		g->met_usec[id] = clock_wall_usec();
-	g->seen[id] = count;
-	if (count <= g->told[id])
+	if (count > h->seen)
+		h->met_usec = clock_wall_usec();
+	h->seen = count;
+	if (count <= h->told)
 		return;
-	if (!last && g->told_usec[id] && now - g->told_usec[id] < PAUSE_USEC)
+	if (!last && h->told_usec && now - h->told_usec < PAUSE_USEC)
 		return;
 	event_say(g->d, g->name, "limit-hit",
 		  json_pack("{s:s, s:I}", "limit", limit_defs[id].name, "hits",
-			    (json_int_t)(count - g->told[id])));
-	g->told[id] = count;
-	g->told_usec[id] = now;
+			    (json_int_t)(count - h->told)));
+	h->told = count;
+	h->told_usec = now;
 }
 
 static void look(struct guest *g, bool last)
@@ -37,7 +57,7 @@ static void look(struct guest *g, bool last)
 	char slot[SLOT_NAME_SIZE];
 
 	slot_name(g->slot, slot);
-	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
+	for (enum limit_id id = 0; id < LIMIT__CG && hits_of(g); id++) {
 		if (g->spec.limits.v[id] != limit_defs[id].kernel)
 			look_at_limit(g, slot, id, last);
 	}
@@ -68,16 +88,31 @@ void hits_forget(struct guest *g)
 	char slot[SLOT_NAME_SIZE];
 
 	slot_name(g->slot, slot);
-	for (enum limit_id id = 0; id < LIMIT__CG; id++)
-		if (cg_told(&g->d->host.topo, slot, id, &g->told[id]))
-			g->seen[id] = g->told[id];
+	for (enum limit_id id = 0; id < LIMIT__CG && hits_of(g); id++) {
+		struct hit *h = &g->hits->of[id];
+
+		if (cg_told(&g->d->host.topo, slot, id, &h->fd, &h->told))
+			h->seen = h->told;
+	}
 }
 
 void hits_last(struct guest *g)
 {
 	look(g, true);
-	memset(g->told, 0, sizeof(g->told));
-	memset(g->told_usec, 0, sizeof(g->told_usec));
-	memset(g->seen, 0, sizeof(g->seen));
-	memset(g->met_usec, 0, sizeof(g->met_usec));
+	hits_free(g);
+}
+
+uint64_t hits_met(const struct guest *g, enum limit_id id)
+{
+	return g->hits ? g->hits->of[id].met_usec : 0;
+}
+
+void hits_free(struct guest *g)
+{
+	if (!g->hits)
+		return;
+	for (enum limit_id id = 0; id < LIMIT__CG; id++)
+		close_p(&g->hits->of[id].fd);
+	free(g->hits);
+	g->hits = NULL;
 }

@@ -1,8 +1,10 @@
 /* lib/kern/cg-stand.c - how a guest stands to its limits: held, most held, hits, pressure */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/io.h"
 #include "lib/base/own.h"
@@ -20,6 +22,11 @@ static const struct counter *counter_of(const struct cg_topo *t, enum limit_id i
 	return NULL;
 }
 
+static uint64_t number_in(const char *text, const char *key)
+{
+	return key ? cg_flat_value(text, key) : strtoull(text, NULL, 10);
+}
+
 /* The number after KEY, or without one the file's only number; LIMIT_MAX when it is not there. */
 static uint64_t number(int dir, const char *file, const char *key)
 {
@@ -27,7 +34,7 @@ static uint64_t number(int dir, const char *file, const char *key)
 
 	if (!file || dir < 0 || io_read_at(dir, file, text, sizeof(text)) <= 0)
 		return LIMIT_MAX;
-	return key ? cg_flat_value(text, key) : strtoull(text, NULL, 10);
+	return number_in(text, key);
 }
 
 /* Before Linux 6.11 v2 counted a refused fork in the group of the process that forked, not in the
@@ -68,19 +75,27 @@ bool cg_stand(const struct cg_topo *t, const struct cg_guest *g, enum limit_id i
 	return true;
 }
 
-bool cg_told(const struct cg_topo *t, const char *slot, enum limit_id id, uint64_t *ret)
+bool cg_told(const struct cg_topo *t, const char *slot, enum limit_id id, int *fd, uint64_t *ret)
 {
 	const struct counter *c = counter_of(t, id);
-	char path[120];
-	uint64_t v;
+	uint64_t v = LIMIT_MAX;
+	char text[2048];
+	ssize_t n = -1;
 	int root;
 
-	if (!c || !c->told || !str_fmt(path, sizeof(path), "%s/%s", slot, c->told))
+	if (!c || !c->told)
 		return false;
 	root = t->h[t->where[limit_defs[id].ctl]].root;
-	v = number(root, path, c->told_key);
-	if (id == LIMIT_PIDS_MAX && v == LIMIT_MAX)
+	if (*fd < 0 && str_fmt(text, sizeof(text), "%s/%s", slot, c->told))
+		*fd = openat(root, text, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (*fd >= 0)
+		n = pread(*fd, text, sizeof(text) - 1, 0);
+	if (n > 0) {
+		text[n] = '\0';
+		v = number_in(text, c->told_key);
+	} else if (id == LIMIT_PIDS_MAX) {
 		v = refused_forks(root, slot);
+	}
 	if (v == LIMIT_MAX)
 		return false;
 	*ret = v;
