@@ -178,18 +178,23 @@ static void check_state_dir(const struct daemon *d, struct finding *f)
 	    d->args->state_dir);
 }
 
+#define GUEST_FDS  24U  /* that the worker holds of a guest at most: files of its groups, console */
+#define DAEMON_FDS 256U /* and for itself */
+
 static void check_rlimit(const struct daemon *d, struct finding *f)
 {
 	struct rlimit lim;
-	uint64_t needed = d->args->id_count * 4 + 256;
+	uint64_t needed = d->args->id_count * GUEST_FDS + DAEMON_FDS, guests = 0;
 
 	getrlimit(RLIMIT_NOFILE, &lim);
 	if (lim.rlim_cur >= needed) {
 		say(f, GOOD, "descriptors: %llu", (unsigned long long)lim.rlim_cur);
 		return;
 	}
+	if (lim.rlim_cur > DAEMON_FDS)
+		guests = (lim.rlim_cur - DAEMON_FDS) / GUEST_FDS;
 	say(f, NOTE, "descriptors: %llu, enough for about %llu running guests",
-	    (unsigned long long)lim.rlim_cur, (unsigned long long)(lim.rlim_cur - 256) / 4);
+	    (unsigned long long)lim.rlim_cur, (unsigned long long)guests);
 	str_fmt(f->todo, sizeof(f->todo), "start cosd with a higher hard limit (LimitNOFILE=)");
 }
 

@@ -106,4 +106,26 @@ calm i1
 "$COSCTL" set i1 cpu.idle=false cpu.share=300
 is "without it there is no bucket" "$(stat i1 cpu_credit_usec)" ""
 "$COSCTL" delete --force i1
+
+# --- descriptors ---
+worker=$(cat "$T/run/cosd.pid")
+fds() {
+	set -- "/proc/$worker/fd"/*
+	echo $#
+}
+before=$(fds)
+ok "a guest with all that the worker keeps files of" sleeper f1 cpu.rate=100m cpu.burst=300ms cpu.share=50 \
+	memory.max=64M memory.swap=0 pids.max=50
+looked_at() { # the sampler and hits.c open what they read at their first look
+	ls -l "/proc/$worker/fd" | grep -q pids.events && ls -l "/proc/$worker/fd" | grep -q memory.stat
+}
+ok "is looked at" await looked_at
+prlimit --pid "$worker" --nofile=376
+like "doctor counts with so many for each" "$("$COSCTL" doctor)" 'descriptors: 376, enough for about 5 '
+ok "it takes no more: $before, then $(fds)" test $(($(fds) - before)) -le 24
+"$COSCTL" delete --force f1
+given_back() {
+	[ "$(fds)" -le "$before" ]
+}
+ok "and gives them back" await given_back
 plan_done
