@@ -18,6 +18,7 @@
 #define FILE_MAGIC     0x636f732d62756b31ULL /* "cos-buk1" */
 #define QUOTA_MIN_USEC 1000U                 /* the kernel's least */
 #define HOLD_PERIOD    1000000U              /* in which a held guest has that */
+#define NEAR           32U                   /* of the quota: less of a change is none */
 #define IDLE_HOLD_USEC                                                                             \
 	200000U /* of its rate: how long a guest without tokens runs idle at least                 \
 		 */
@@ -88,6 +89,17 @@ static uint64_t weight_of(const struct cpu_bucket *k)
 				 k->cg.version);
 }
 
+/* Each write gives the guest a whole quota at once, and costs more than a look: one that changes
+ * little waits. What it is off by stays in the tokens, until it is more. With cpu.hold the quota
+ * has to reach the bucket's end. */
+static bool is_near(const struct cpu_bucket *k, uint64_t quota, uint64_t period)
+{
+	uint64_t is = k->cg.quota_usec, off = quota > is ? quota - is : is - quota;
+
+	return !k->conf.hold_usec && period == k->cg.period_usec && quota != LIMIT_MAX &&
+	       is != LIMIT_MAX && off <= is / NEAR;
+}
+
 static void apply(struct cpu_bucket *k)
 {
 	uint64_t allows = k->idles ? LIMIT_MAX : bucket_allows(&k->b, &k->conf),
@@ -97,7 +109,7 @@ static void apply(struct cpu_bucket *k)
 	if (allows != LIMIT_MAX)
 		quota = allows * period / 1000 > QUOTA_MIN_USEC ? allows * period / 1000
 								: QUOTA_MIN_USEC;
-	r = cg_cpu_quota(&k->cg, quota, period);
+	r = is_near(k, quota, period) ? 0 : cg_cpu_quota(&k->cg, quota, period);
 	if (r == 0 && k->idles)
 		r = cg_cpu_idle(&k->cg, k->b.held, weight_of(k));
 	if (r < 0 && r != -ENODEV) /* the group goes with the guest */
