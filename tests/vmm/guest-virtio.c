@@ -1,62 +1,14 @@
 /* tests/vmm/guest-virtio.c - drivers of the mini guest, as small as they can be */
-#include "tests/vmm/guest.h"
+#include "tests/vmm/guest-virtio.h"
 
-#define FIRST  0xd0000000UL
-#define STEP   0x1000UL
-#define SLOTS  13
-#define SIZE   16 /* of a queue */
-#define QUEUES 4
+#define FIRST 0xd0000000UL
+#define STEP  0x1000UL
+#define SLOTS 13
 
-/* registers */
-enum {
-	MAGIC = 0x00,
-	ID = 0x08,
-	FEATURES = 0x10,
-	FEATURES_SEL = 0x14,
-	DRIVER = 0x20,
-	DRIVER_SEL = 0x24,
-	QUEUE_SEL = 0x30,
-	QUEUE_NUM = 0x38,
-	READY = 0x44,
-	NOTIFY = 0x50,
-	CAUSE = 0x60,
-	ACK = 0x64,
-	STATUS = 0x70,
-	DESC = 0x80,
-	AVAIL = 0x90,
-	USED = 0xa0,
-	CONFIG = 0x100,
-};
+struct queue queues[QUEUES];
+uint8_t pages[PAGES][4096] __attribute__((aligned(4096)));
 
-enum { ID_NET = 1, ID_BLK = 2, ID_CONSOLE = 3, ID_RNG = 4, ID_BALLOON = 5 };
-
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next; /* 1: next, 2: the device writes */
-};
-
-struct queue {
-	struct desc desc[SIZE];
-	struct {
-		uint16_t flags, idx, ring[SIZE], event;
-	} avail;
-	struct {
-		uint16_t flags, idx;
-		struct {
-			uint32_t id, len;
-		} ring[SIZE];
-		uint16_t event;
-	} used __attribute__((aligned(16)));
-	uint16_t seen;
-	uint16_t n; /* descriptors filled for the next request */
-} __attribute__((aligned(64)));
-
-static struct queue queues[QUEUES];
-static uint8_t pages[8][4096] __attribute__((aligned(4096)));
-
-/* The NTHth device of this kind. */
-static uint64_t find(uint32_t id, unsigned nth)
+uint64_t device_find(uint32_t id, unsigned nth)
 {
 	for (uint64_t at = FIRST; at < FIRST + SLOTS * STEP; at += STEP) {
 		if (mmio_read(at + MAGIC) == 0x74726976 && mmio_read(at + ID) == id && nth-- == 0)
@@ -72,8 +24,7 @@ static void set_address(uint64_t at, const volatile void *p)
 	mmio_write(at + 4, (uint32_t)((uint64_t)p >> 32));
 }
 
-/* With FEATURES of its own beside version 1, and N queues. */
-static void start(uint64_t at, uint32_t features, unsigned n)
+void device_start(uint64_t at, uint32_t features, unsigned n)
 {
 	mmio_write(at + STATUS, 0);
 	mmio_write(at + STATUS, 3);
@@ -96,7 +47,7 @@ static void start(uint64_t at, uint32_t features, unsigned n)
 	mmio_write(at + STATUS, 15);
 }
 
-static void part(struct queue *q, const volatile void *p, uint32_t len, bool writes)
+void queue_part(struct queue *q, const volatile void *p, uint32_t len, bool writes)
 {
 	struct desc *d = &q->desc[q->n];
 
@@ -108,7 +59,7 @@ static void part(struct queue *q, const volatile void *p, uint32_t len, bool wri
 	q->n++;
 }
 
-static void post(uint64_t at, unsigned index)
+void queue_post(uint64_t at, unsigned index)
 {
 	struct queue *q = &queues[index];
 
@@ -118,8 +69,7 @@ static void post(uint64_t at, unsigned index)
 	mmio_write(at + NOTIFY, index);
 }
 
-/* Bytes that the device wrote. */
-static uint32_t wait_used(unsigned index)
+uint32_t queue_wait(unsigned index)
 {
 	struct queue *q = &queues[index];
 
@@ -140,22 +90,22 @@ static void test_list(void)
 
 static void test_console(void)
 {
-	uint64_t at = find(ID_CONSOLE, 0);
+	uint64_t at = device_find(ID_CONSOLE, 0);
 
-	start(at, 0, 2);
-	part(&queues[1], "from the ", 9, false);
-	part(&queues[1], "virtio console\n", 15, false);
-	post(at, 1);
-	wait_used(1);
+	device_start(at, 0, 2);
+	queue_part(&queues[1], "from the ", 9, false);
+	queue_part(&queues[1], "virtio console\n", 15, false);
+	queue_post(at, 1);
+	queue_wait(1);
 	for (;;) {
 		uint32_t n;
 
-		part(&queues[0], pages[0], 4096, true);
-		post(at, 0);
-		n = wait_used(0);
-		part(&queues[1], pages[0], n, false);
-		post(at, 1);
-		wait_used(1);
+		queue_part(&queues[0], pages[0], 4096, true);
+		queue_post(at, 0);
+		n = queue_wait(0);
+		queue_part(&queues[1], pages[0], n, false);
+		queue_post(at, 1);
+		queue_wait(1);
 		if (pages[0][n - 1] == '\n')
 			return;
 	}
@@ -164,14 +114,14 @@ static void test_console(void)
 /* More than the ring of the host holds, in requests of a page. */
 static void test_flood(void)
 {
-	uint64_t at = find(ID_CONSOLE, 0), n = number_of("pages", 40);
+	uint64_t at = device_find(ID_CONSOLE, 0), n = number_of("pages", 40);
 
-	start(at, 0, 2);
+	device_start(at, 0, 2);
 	memset(pages[0], 'f', sizeof(pages[0]));
 	for (; n > 0; n--) {
-		part(&queues[1], pages[0], 4096, false);
-		post(at, 1);
-		wait_used(1);
+		queue_part(&queues[1], pages[0], 4096, false);
+		queue_post(at, 1);
+		queue_wait(1);
 	}
 	put_text("\nflooded\n");
 }
@@ -188,21 +138,21 @@ static uint8_t blk(uint64_t at, uint32_t type, uint64_t sector, void *p, uint32_
 
 	h = (struct blk_head){ type, 0, sector };
 	status = 0xff;
-	part(&queues[0], &h, sizeof(h), false);
+	queue_part(&queues[0], &h, sizeof(h), false);
 	if (len)
-		part(&queues[0], p, len, writes);
-	part(&queues[0], &status, 1, true);
-	post(at, 0);
-	wait_used(0);
+		queue_part(&queues[0], p, len, writes);
+	queue_part(&queues[0], &status, 1, true);
+	queue_post(at, 0);
+	queue_wait(0);
 	return status;
 }
 
 static void test_blk(void)
 {
-	uint64_t at = find(ID_BLK, number_of("disk", 0)), sector = number_of("sector", 0);
+	uint64_t at = device_find(ID_BLK, number_of("disk", 0)), sector = number_of("sector", 0);
 	uint64_t capacity;
 
-	start(at, 0, 1);
+	device_start(at, 0, 1);
 	memcpy(&capacity, at_address(at + CONFIG), 8);
 	say("sectors", capacity);
 	need(blk(at, 0, sector, pages[0], 4096, true) == 0, "read");
@@ -228,9 +178,9 @@ static void test_blk(void)
 /* Writes 32 KiB after the other, each to the disk, without end. */
 static void test_blkfill(void)
 {
-	uint64_t at = find(ID_BLK, 0), sector = 0;
+	uint64_t at = device_find(ID_BLK, 0), sector = 0;
 
-	start(at, 0, 1);
+	device_start(at, 0, 1);
 	memset(pages, 'f', sizeof(pages));
 	put_text("writing\n");
 	for (;; sector = (sector + sizeof(pages) / 512) % (32 << 11)) {
@@ -245,9 +195,9 @@ static void test_blkbad(void)
 		uint64_t sector;
 		uint32_t n, flags;
 	} zero = { 0, 8, 0 };
-	uint64_t at = find(ID_BLK, 0), capacity;
+	uint64_t at = device_find(ID_BLK, 0), capacity;
 
-	start(at, 0, 1);
+	device_start(at, 0, 1);
 	memcpy(&capacity, at_address(at + CONFIG), 8);
 	say("beyond", blk(at, 0, capacity, pages[0], 512, true));
 	say("across", blk(at, 0, capacity - 1, pages[0], 1024, true));
@@ -270,13 +220,13 @@ static void test_blkbad(void)
 
 static void test_rng(void)
 {
-	uint64_t at = find(ID_RNG, 0);
+	uint64_t at = device_find(ID_RNG, 0);
 
-	start(at, 0, 1);
+	device_start(at, 0, 1);
 	for (unsigned i = 0; i < 2; i++) {
-		part(&queues[0], pages[i], 4096, true);
-		post(at, 0);
-		say("random", wait_used(0));
+		queue_part(&queues[0], pages[i], 4096, true);
+		queue_post(at, 0);
+		say("random", queue_wait(0));
 	}
 	need(memcmp(pages[0], pages[1], 256) != 0, "twice the same");
 }
@@ -285,19 +235,19 @@ static void test_rng(void)
 static void test_irq(void)
 {
 	static const uint8_t pins[] = { 5, 6, 7, 10, 11, 14 };
-	uint64_t at = find(ID_RNG, 0);
+	uint64_t at = device_find(ID_RNG, 0);
 	uint8_t pin = pins[(at - FIRST) / STEP];
 
-	start(at, 0, 1);
+	device_start(at, 0, 1);
 	interrupts_on((uint16_t)(1U << pin));
-	part(&queues[0], pages[0], 16, true);
-	post(at, 0);
+	queue_part(&queues[0], pages[0], 16, true);
+	queue_post(at, 0);
 	while (irq_count[TICK + pin] == 0)
 		wait_interrupt();
 	say("cause", mmio_read(at + CAUSE));
 	mmio_write(at + ACK, 1);
 	say("after", mmio_read(at + CAUSE));
-	say("length", wait_used(0));
+	say("length", queue_wait(0));
 }
 
 struct stat {
@@ -312,22 +262,22 @@ static void test_balloon(void)
 {
 	static uint32_t pfn[256];
 	static struct stat stats[2];
-	uint64_t at = find(ID_BALLOON, 0);
+	uint64_t at = device_find(ID_BALLOON, 0);
 	uint32_t actual = 0, target, next = 0x1000;
 
-	start(at, 1 << 1 | 1 << 2 | 1 << 5, 4);
+	device_start(at, 1 << 1 | 1 << 2 | 1 << 5, 4);
 	stats[0] = (struct stat){ 4, 4444 };
 	stats[1] = (struct stat){ 6, number_of("available", 0) << 20 };
 	if (!stats[1].value)
 		stats[1].value = 6666;
 	for (uint64_t page = 0; page < number_of("touch", 0) << 8; page++)
 		*(volatile uint8_t *)at_address(0x1000000UL + (page << 12)) = 't';
-	part(&queues[2], stats, sizeof(stats), false);
-	post(at, 2);
+	queue_part(&queues[2], stats, sizeof(stats), false);
+	queue_post(at, 2);
 	memset(at_address(0x2000000UL), 'r', 8 << 20);
-	part(&queues[3], at_address(0x2000000UL), 8 << 20, true);
-	post(at, 3);
-	wait_used(3);
+	queue_part(&queues[3], at_address(0x2000000UL), 8 << 20, true);
+	queue_post(at, 3);
+	queue_wait(3);
 	say("reported", *(volatile uint8_t *)at_address(0x2000000UL));
 	if (number_of("deaf", 0)) {
 		put_text("deaf\n");
@@ -337,22 +287,22 @@ static void test_balloon(void)
 	do {
 		target = mmio_read(at + CONFIG);
 		if (queues[2].used.idx != queues[2].seen) {
-			wait_used(2);
+			queue_wait(2);
 			stats[0].value++;
-			part(&queues[2], stats, sizeof(stats), false);
-			post(at, 2);
+			queue_part(&queues[2], stats, sizeof(stats), false);
+			queue_post(at, 2);
 		}
 		for (; actual < target; actual += 256) {
 			for (unsigned i = 0; i < 256; i++)
 				pfn[i] = next++;
-			part(&queues[0], pfn, sizeof(pfn), false);
-			post(at, 0);
-			wait_used(0);
+			queue_part(&queues[0], pfn, sizeof(pfn), false);
+			queue_post(at, 0);
+			queue_wait(0);
 		}
 		if (actual && !target) {
-			part(&queues[1], pfn, sizeof(pfn), false);
-			post(at, 1);
-			wait_used(1);
+			queue_part(&queues[1], pfn, sizeof(pfn), false);
+			queue_post(at, 1);
+			queue_wait(1);
 			mmio_write(at + CONFIG + 4, 0);
 			break;
 		}
@@ -361,166 +311,15 @@ static void test_balloon(void)
 	put_text("deflated\n");
 }
 
-/* Sends a frame, waits for one and sends it back. */
-static void test_net(void)
-{
-	uint64_t at = find(ID_NET, 0);
-	uint32_t n;
-
-	start(at, 1 << 5, 2);
-	part(&queues[0], pages[0], 2048, true);
-	post(at, 0);
-	memset(pages[1], 0, 12);
-	memset(pages[1] + 12, 0xff, 6);
-	for (unsigned i = 0; i < 6; i++)
-		pages[1][18 + i] = *(volatile uint8_t *)at_address(at + CONFIG + i);
-	pages[1][24] = 0x88;
-	pages[1][25] = 0xb5; /* for experiments */
-	memcpy(pages[1] + 26, "from the guest", 14);
-	part(&queues[1], pages[1], 12 + 60, false);
-	post(at, 1);
-	wait_used(1);
-	put_text("sent\n");
-	/* the host may have something to say of its own */
-	while (n = wait_used(0), pages[0][24] != 0x88 || pages[0][25] != 0xb5) {
-		part(&queues[0], pages[0], 2048, true);
-		post(at, 0);
-	}
-	say("got", n);
-	say("buffers", pages[0][10]);
-	memset(pages[0], 0, 12);
-	part(&queues[1], pages[0], n, false);
-	post(at, 1);
-	wait_used(1);
-}
-
-/* --- ping: as little of IPv4 as it takes --- */
-
-#define PING_PAGES 4  /* for what comes */
-#define FRAME      12 /* in a buffer, behind virtio's header */
-
-struct address {
-	uint8_t mac[6];
-	uint32_t ip;
-};
-
-static void put16(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v);
-}
-
-static uint32_t sum16(const uint8_t *p, uint32_t n)
-{
-	uint32_t sum = 0;
-
-	for (uint32_t i = 0; i < n; i += 2)
-		sum += (uint32_t)p[i] << 8 | p[i + 1];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~(sum + (sum >> 16)) & 0xffff;
-}
-
-static void send_frame(uint64_t at, uint32_t len)
-{
-	part(&queues[1], pages[1], FRAME + (len < 60 ? 60 : len), false);
-	post(at, 1);
-	wait_used(1);
-}
-
-/* The next frame of TYPE; it stays until the next call. */
-static const uint8_t *next_frame(uint64_t at, uint32_t type)
-{
-	uint8_t *p = pages[0] + FRAME;
-
-	do {
-		part(&queues[0], pages[0], sizeof(pages[0]), true);
-		post(at, 0);
-		wait_used(0);
-	} while (p[12] != type >> 8 || p[13] != (type & 0xff));
-	return p;
-}
-
-static void ask_for(uint64_t at, const struct address *us, struct address *who)
-{
-	static const uint8_t arp[] = { 8, 6, 0, 1, 8, 0, 6, 4, 0, 1 };
-	uint8_t *p = pages[1] + FRAME;
-	const uint8_t *in;
-
-	memset(p, 0xff, 6);
-	memcpy(p + 6, us->mac, 6);
-	memcpy(p + 12, arp, sizeof(arp));
-	memcpy(p + 22, us->mac, 6);
-	put32(p + 28, us->ip);
-	put32(p + 38, who->ip);
-	send_frame(at, 42);
-	do
-		in = next_frame(at, 0x0806);
-	while (in[21] != 2);
-	memcpy(who->mac, in + 22, 6);
-}
-
-static void ask_echo(uint64_t at, const struct address *us, const struct address *gateway,
-		     uint32_t to, uint32_t size, uint32_t number)
-{
-	uint8_t *p = pages[1] + FRAME, *ip = p + 14, *icmp = ip + 20;
-
-	memset(p, 0, 42);
-	memcpy(p, gateway->mac, 6);
-	memcpy(p + 6, us->mac, 6);
-	p[12] = 8;
-	ip[0] = 0x45;
-	put16(ip + 2, 28 + size);
-	ip[8] = 64;
-	ip[9] = 1;
-	put32(ip + 12, us->ip);
-	put32(ip + 16, to);
-	put16(ip + 10, sum16(ip, 20));
-	icmp[0] = 8;
-	put16(icmp + 6, number);
-	put16(icmp + 2, sum16(icmp, 8)); /* the rest is zero */
-	send_frame(at, 42 + size);
-}
-
-/* As the kernel's words say who this is: asks to= for count= echoes of size= bytes. */
-static void test_ping(void)
-{
-	struct address us = { .ip = address_of("cos.ip") },
-		       gateway = { .ip = address_of("cos.gw") };
-	uint32_t size = (uint32_t)number_of("size", 56), to = address_of("to");
-	uint64_t at = find(ID_NET, 0), count = number_of("count", 1);
-
-	start(at, 1 << 5, 2);
-	for (unsigned i = 0; i < 6; i++)
-		us.mac[i] = *(volatile uint8_t *)at_address(at + CONFIG + i);
-	memset(pages[1], 0, 4096);
-	ask_for(at, &us, &gateway);
-	put_text("gateway\n");
-	for (uint32_t n = 1; n <= count; n++) {
-		const uint8_t *in;
-
-		ask_echo(at, &us, &gateway, to, size, n);
-		do
-			in = next_frame(at, 0x0800);
-		while (in[34] != 0 || (in[40] << 8 | in[41]) != (int)n);
-	}
-	say("echoes", count);
-}
-
 /* Requests that break the rules: each must break the device, which a reset heals. */
 static void test_hostile(void)
 {
-	uint64_t at = find(ID_RNG, 0);
+	uint64_t at = device_find(ID_RNG, 0);
 	struct queue *q = &queues[0];
 
 	for (unsigned i = 0; i < 8; i++) {
-		start(at, 0, 1);
-		part(q, pages[0], 16, true);
+		device_start(at, 0, 1);
+		queue_part(q, pages[0], 16, true);
 		switch (i) {
 		case 0: /* a head beyond the queue */
 			q->avail.ring[0] = SIZE;
