@@ -28,7 +28,8 @@
 	{                                                                                          \
 		__VA_ARGS__, NULL                                                                  \
 	}
-#define DISK (1 << 20)
+#define DISK       (1 << 20)
+#define EXPERIMENT 0x88b5 /* a type of frames */
 
 static struct run r;
 
@@ -278,8 +279,27 @@ static int make_tap(int *ret_index)
 	return take_fd(fd);
 }
 
-/* The next frame of the experimental type; its length, 0 after 20 s. */
-static ssize_t next_frame(int s, uint8_t *buf, size_t size)
+/* A tap in a network namespace of its own, and what hears and says all on it; false, told: not
+ * here. */
+static bool open_wire(int *ret_tap, int *ret_socket)
+{
+	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
+	auto_close int tap = -1, s = -1;
+
+	if (unshare(CLONE_NEWNET) < 0 || (tap = make_tap(&at.sll_ifindex)) < 0 ||
+	    (s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL))) < 0) {
+		tap_skip("network", "no network namespace, tap or packet socket");
+		return false;
+	}
+	if (bind(s, (struct sockaddr *)&at, sizeof(at)) < 0)
+		abort();
+	*ret_tap = take_fd(tap);
+	*ret_socket = take_fd(s);
+	return true;
+}
+
+/* The next frame of TYPE; its length, 0 after 20 s. */
+static ssize_t next_frame(int s, unsigned type, uint8_t *buf, size_t size)
 {
 	struct pollfd p = { .fd = s, .events = POLLIN };
 
@@ -289,7 +309,7 @@ static ssize_t next_frame(int s, uint8_t *buf, size_t size)
 		if (poll(&p, 1, 20000) <= 0)
 			return 0;
 		n = recv(s, buf, size, 0);
-		if (n >= 14 && buf[12] == 0x88 && buf[13] == 0xb5)
+		if (n >= 14 && (buf[12] << 8 | buf[13]) == (int)type)
 			return n;
 	}
 }
@@ -297,35 +317,66 @@ static ssize_t next_frame(int s, uint8_t *buf, size_t size)
 static void the_network(void)
 {
 	auto_close int tap = -1, s = -1;
-	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
 	uint8_t frame[2048] = { 0 };
-	int index = 0;
 	ssize_t n;
 
-	if (unshare(CLONE_NEWNET) < 0 || (tap = make_tap(&index)) < 0 ||
-	    (s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL))) < 0) {
-		tap_skip("network", "no network namespace, tap or packet socket");
+	if (!open_wire(&tap, &s))
 		return;
-	}
-	at.sll_ifindex = index;
-	if (bind(s, (struct sockaddr *)&at, sizeof(at)) < 0)
-		abort();
 	run_start(&r, ARGS("--cmdline", "test=net", "--net",
 			   spec("%s,mac=02:00:00:00:00:42%s", run_fd(tap), "")));
 	ok(run_says(&r, "sent\n"), "a frame is sent");
-	n = next_frame(s, frame, sizeof(frame));
+	n = next_frame(s, EXPERIMENT, frame, sizeof(frame));
 	ok(n == 60 && memcmp(frame + 14, "from the guest", 14) == 0 && frame[11] == 0x42,
 	   "and comes out of the tap, from the card's address");
 	memset(frame, 0xff, 6);
 	memcpy(frame + 14, "to the guest..", 14);
 	ok(send(s, frame, 100, 0) == 100, "one is sent to the guest");
-	n = next_frame(s, frame, sizeof(frame));
+	n = next_frame(s, EXPERIMENT, frame, sizeof(frame));
 	ok(n == 100 && memcmp(frame + 14, "to the guest..", 14) == 0, "and comes back from there");
 	ok(run_end(&r) == 0 && strstr(r.text, "got 112\nbuffers 1\n"), "with the header of virtio");
 	run_done(&r);
 	ok(run_whole(&r, ARGS("--net", "fd:0")) == 2 && run_logged(&r, "not a tap"), "not a tap");
 	run_done(&r);
 	ok(run_whole(&r, ARGS("--net", "t0,mac=01:00:00:00:00:01")) == 2, "an address of a group");
+	run_done(&r);
+}
+
+/* 10.0.0.1 asks who 10.0.0.2 is. */
+static const uint8_t who_has[] = { 255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0,  1, 8, 6,
+				   0,   1,   8,   0,   6,   4,   0, 1, 2, 0, 0,  0, 0, 1,
+				   10,  0,   0,   1,   0,   0,   0, 0, 0, 0, 10, 0, 0, 2 };
+/* And wants 40 datagrams of 1000 bytes, at its port 1000. */
+static const uint8_t order[] = {
+	2,    0,   0,   0,   0,  0x42, 2, 0,  0,  0,   0, 1, 8, 0,        /* Ethernet */
+	0x45, 0,   0,   38,  0,  0,    0, 0,  64, 17,  0, 0,              /* IPv4 */
+	10,   0,   0,   1,   10, 0,    0, 2,  3,  232, 0, 9, 0, 18, 0, 0, /* UDP */
+	'S',  'E', 'N', 'D', 0,  0,    0, 40, 3,  232
+};
+
+/* More datagrams than a ring holds, from a machine that answers for its address. */
+static void the_stream(void)
+{
+	static const uint8_t back[] = { 10, 0, 0, 2, 10, 0, 0, 1, 0, 9, 3, 232, 3, 240 };
+	auto_close int tap = -1, s = -1;
+	uint8_t frame[2048];
+	unsigned good = 0;
+
+	if (!open_wire(&tap, &s))
+		return;
+	run_start(&r, ARGS("--cmdline", "test=serve cos.ip=10.0.0.2", "--net",
+			   spec("%s,mac=02:00:00:00:00:42%s", run_fd(tap), "")));
+	ok(run_says(&r, "serving\n"), "a machine that serves");
+	ok(send(s, who_has, sizeof(who_has), 0) == sizeof(who_has) &&
+		   next_frame(s, ETH_P_ARP, frame, sizeof(frame)) == 60 && frame[21] == 2 &&
+		   frame[27] == 0x42 && memcmp(frame + 28, order + 30, 4) == 0,
+	   "tells its address");
+	ok(send(s, order, sizeof(order), 0) == sizeof(order), "is asked for datagrams");
+	while (good < 40 && next_frame(s, ETH_P_IP, frame, sizeof(frame)) == 1042 &&
+	       memcmp(frame + 26, back, sizeof(back)) == 0)
+		good++;
+	ok(good == 40, "and sends all of them");
+	ok(run_says(&r, "sent 40\n"), "and no more");
+	ok(run_stat(&r, "devices/3/tx_frames") == 41, "as its card says");
 	run_done(&r);
 }
 
@@ -345,5 +396,6 @@ int main(void)
 	disks_that_cannot_be();
 	the_balloon();
 	the_network();
+	the_stream();
 	return tap_done();
 }

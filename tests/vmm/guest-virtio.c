@@ -365,10 +365,11 @@ static const struct {
 	const char *name;
 	void (*fn)(void);
 } tests[] = {
-	{ "list", test_list }, { "vconsole", test_console }, { "flood", test_flood },
-	{ "blk", test_blk },   { "blkbad", test_blkbad },    { "rng", test_rng },
-	{ "irq", test_irq },   { "balloon", test_balloon },  { "net", test_net },
-	{ "ping", test_ping }, { "hostile", test_hostile },  { "blkfill", test_blkfill },
+	{ "list", test_list },   { "vconsole", test_console }, { "flood", test_flood },
+	{ "blk", test_blk },     { "blkbad", test_blkbad },    { "rng", test_rng },
+	{ "irq", test_irq },     { "balloon", test_balloon },  { "net", test_net },
+	{ "ping", test_ping },   { "hostile", test_hostile },  { "blkfill", test_blkfill },
+	{ "serve", test_serve },
 };
 
 bool virtio_test(void)

@@ -4,7 +4,7 @@
 
 #include "tests/vmm/guest.h"
 
-#define SIZE   16 /* of a queue */
+#define SIZE   64 /* of a queue */
 #define QUEUES 4
 #define PAGES  8
 
@@ -69,3 +69,4 @@ uint32_t queue_wait(unsigned index);
 /* guest-net.c */
 void test_net(void);
 void test_ping(void);
+void test_serve(void);
