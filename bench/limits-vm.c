@@ -10,31 +10,23 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/bench.h"
-#include "bench/daemon.h"
-#include "bench/subject.h"
+#include "bench/limits-vm.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
-#define MSEC      1000000U
-#define WARM_MSEC 2000U /* a start, and what a limit lets through at first */
-#define MIB       1048576.0
+#define MSEC 1000000U
+#define MIB  1048576.0
 
-enum side { CONTAINER, MACHINE, SIDE__N };
+static const char *const by_name[BY__N] = { "container", "machine" };
 
-static const char *const side_name[SIDE__N] = { "container", "machine" };
-
-static struct {
-	unsigned rounds, seconds;
-	const char *only;
-} opt = { .rounds = 5, .seconds = 4 };
+static struct limits opt = { .rounds = 5, .seconds = 4 };
 
 /* What is limited, and what both do against it. MEASURE: what the group got of UNIT. */
 struct row {
 	const char *name, *limit, *unit;
 	double asked;
 	const char *const command[8]; /* of the container */
-	const char *words[4];         /* of the machine, beside its kernel and the limit */
+	const char *const words[8];   /* of the machine */
 	double (*measure)(const struct subject *s);
 };
 
@@ -56,7 +48,7 @@ static double peak_of(const struct subject *s)
 {
 	uint64_t v;
 
-	bench_idle(WARM_MSEC);
+	bench_idle(LIMITS_WARM_MSEC);
 	v = subject_number(s, "memory", "memory.max_usage_in_bytes", NULL);
 	return (double)(v ? v : subject_number(s, "memory", "memory.peak", NULL)) / MIB;
 }
@@ -96,7 +88,7 @@ static double written_of(const struct subject *s)
 	{                                                                                          \
 		"cpu.rate", limit, "% of a CPU", percent,                                          \
 			{ "/bin/sh", "-c", "while :; do :; done", NULL },                          \
-			{ "test=spin", "vm.memory=64M", NULL }, cpu_of                             \
+			{ "test=spin", limit, "vm.memory=64M", NULL }, cpu_of                      \
 	}
 
 /* The least memory.max of a machine is its memory and 16.5 MiB for cos-vmm and its tables. */
@@ -110,7 +102,7 @@ static const struct row rows[] = {
 	  80.5,
 	  { "/bin/sh", "-c", "while :; do dd if=/dev/zero of=/dev/null bs=200M count=1; done",
 	    NULL },
-	  { "test=balloon touch=47", "vm.memory=64M", NULL },
+	  { "test=balloon touch=47", "memory.max=84410368", "vm.memory=64M", NULL },
 	  peak_of },
 	{ "io.wbps",
 	  "io.wbps=2M",
@@ -119,82 +111,111 @@ static const struct row rows[] = {
 	  { "/bin/sh", "-c",
 	    "while :; do dd if=/dev/zero of=/f bs=32k count=1024 conv=notrunc oflag=direct; done",
 	    NULL },
-	  { "test=blkfill", "vm.memory=64M", "--template", "bench" },
+	  { "test=blkfill", "io.wbps=2M", "vm.memory=64M", "--template", "bench", NULL },
 	  written_of },
 };
 
-static int machine(struct subject *s, const struct daemon *d, const struct row *w)
+int limits_machine(const struct daemon *d, const char *const *words)
 {
 	char kernel[PATH_MAX];
-	const char *create[SUBJECT_WORDS] = { "create",    "--type",    "vm", "--kernel", kernel,
-					      "--cmdline", w->words[0], "vm", w->limit };
+	const char *create[SUBJECT_WORDS + 1] = { "create", "--type",    "vm",   "--kernel",
+						  kernel,   "--cmdline", *words, "vm" };
 	const char *start[] = { "start", "vm", NULL };
+	unsigned n = 8;
 	int r;
 
 	if (!str_fmt(kernel, sizeof(kernel), "%s/../tests/vmm/guest", d->b->home))
 		return -ENAMETOOLONG;
-	for (size_t i = 1, n = 9; i < ARRAY_SIZE(w->words); i++)
-		create[n++] = w->words[i];
+	while (*++words && n < SUBJECT_WORDS)
+		create[n++] = *words;
 	r = daemon_call(d, create, -1);
 	if (r == 0)
 		r = daemon_call(d, start, -1);
-	if (r != 0)
-		return r < 0 ? r : -EIO;
-	return subject_find(s, d, "vm");
+	return r > 0 ? -EIO : r;
 }
 
-static int once(const struct daemon *d, const struct row *w, enum side side, struct samples *got)
+static int once(const struct daemon *d, const struct row *w, enum by by, struct limits_row *got)
 {
 	const char *limits[] = { w->limit, NULL };
 	struct subject s = { 0 };
-	int r = side == MACHINE ? machine(&s, d, w)
-				: subject_guest(&s, d, "box", limits, w->command);
+	int r;
 
+	if (by == BY_CONTAINER) {
+		r = subject_guest(&s, d, "box", limits, w->command);
+	} else {
+		r = limits_machine(d, w->words);
+		r = r < 0 ? r : subject_find(&s, d, "vm");
+	}
 	if (r == 0) {
-		bench_idle(WARM_MSEC);
-		samples_add(got, (uint64_t)(w->measure(&s) * 1000 + 0.5));
+		bench_idle(LIMITS_WARM_MSEC);
+		limits_add(got, by, w->measure(&s));
 	}
 	subject_remove(&s);
 	return r;
 }
 
-static int measure(const struct daemon *d, const struct row *w)
+void limits_add(struct limits_row *row, enum by by, double got)
 {
-	struct samples got[SIDE__N] = { 0 };
-	int r = 0;
+	samples_add(&row->got[by], got > 0 ? (uint64_t)(got * 1000 + 0.5) : 0);
+}
 
-	for (unsigned i = 0; i < opt.rounds * SIDE__N && r == 0 && !bench_stopped(); i++)
-		r = once(d, w, i % SIDE__N, &got[i % SIDE__N]);
-	for (enum side side = 0; side < SIDE__N; side++) {
-		double p50 = (double)samples_at(&got[side], 50) / 1000;
+void limits_print(struct limits_row *row)
+{
+	for (enum by by = 0; by < BY__N; by++) {
+		struct samples *s = &row->got[by];
+		double p50 = (double)samples_at(s, 50) / 1000;
 
-		printf("%s\t%s\t%.2f\t%s\t%.2f\t%+.2f\t%.2f\t%.2f\t%u\n", w->limit, w->unit,
-		       w->asked, side_name[side], p50, (p50 / w->asked - 1) * 100,
-		       (double)samples_at(&got[side], 0) / 1000,
-		       (double)samples_at(&got[side], 100) / 1000, got[side].n);
-		samples_free(&got[side]);
+		printf("%s\t%s\t%.2f\t%s\t%.2f\t%+.2f\t%.2f\t%.2f\t%u\n", row->what, row->unit,
+		       row->asked, by_name[by], p50, (p50 / row->asked - 1) * 100,
+		       (double)samples_at(s, 0) / 1000, (double)samples_at(s, 100) / 1000, s->n);
+		samples_free(s);
 	}
 	fflush(stdout);
+}
+
+static int measure(const struct daemon *d, const struct row *w)
+{
+	struct limits_row got = { .what = w->limit, .unit = w->unit, .asked = w->asked };
+	int r = 0;
+
+	for (unsigned i = 0; i < opt.rounds * BY__N && r == 0 && !bench_stopped(); i++)
+		r = once(d, w, i % BY__N, &got);
+	limits_print(&got);
 	return r;
 }
 
-static int run(const struct bench *b)
+/* Those that need no network. */
+static int groups(const struct bench *b)
 {
 	struct daemon d;
 	int r = daemon_open(&d, b, SUBJECT_ROOT);
 
 	if (r < 0)
 		return r;
-	printf("what\tunit\tasked\tby\tgot\terror_%%\tmin\tmax\tn\n");
 	for (size_t i = 0; i < ARRAY_SIZE(rows) && r == 0 && !bench_stopped(); i++) {
 		if (bench_wants(opt.only, rows[i].name))
 			r = measure(&d, &rows[i]);
 	}
 	printf("# memory.max: none below a machine's memory is accepted: it stays under it\n");
-	printf("# net.ceil is left out: the mini guest waits for each echo and sends no stream\n");
 	if (r < 0)
 		bench_show_log(b);
 	daemon_close(&d);
+	return r;
+}
+
+static int run(const struct bench *b)
+{
+	int r = 0;
+
+	printf("what\tunit\tasked\tby\tgot\terror_%%\tmin\tmax\tn\n");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (bench_wants(opt.only, rows[i].name)) {
+			r = groups(b);
+			break;
+		}
+	}
+	if (r == 0 && !bench_stopped() && bench_wants(opt.only, "net.ceil"))
+		r = limits_network(b, &opt);
 	return r;
 }
 
@@ -209,7 +230,7 @@ int main(int argc, char **argv)
 	int r = bench_parse(
 		argc, argv, options, ARRAY_SIZE(options),
 		"usage: limits-vm [--rounds N] [--seconds N] [--only NAME,NAME] (1 to 30 each)\n"
-		"NAME: cpu.rate memory.max io.wbps\n");
+		"NAME: cpu.rate memory.max io.wbps net.ceil\n");
 
 	if (r < 0)
 		return 2;

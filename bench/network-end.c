@@ -18,6 +18,8 @@
 #define QUEUE_MAX   (4U << 20)
 #define OMIT_SECOND "1"
 
+const char *const way_name[WAY__N] = { [WAY_OUT] = "out", [WAY_IN] = "in" };
+
 static int tell(int r, const char *what, const char *name)
 {
 	fprintf(stderr, "bench: network: %s: %s: %s\n", what, name,
@@ -96,12 +98,26 @@ static int find_network(struct end *e)
 	return e->net < 0 ? tell(-errno, path, e->guest.name) : 0;
 }
 
+static struct end guest_end(const struct bed *bed)
+{
+	return (struct end){ .bed = bed, .side = SIDE_COS, .net = -1, .outside = "192.0.2.2" };
+}
+
 int end_guest(struct end *e, const struct bed *bed, const char *name, const char *const *limits)
 {
 	int r;
 
-	*e = (struct end){ .bed = bed, .side = SIDE_COS, .net = -1, .outside = "192.0.2.2" };
+	*e = guest_end(bed);
 	r = subject_guest(&e->guest, bed->d, name, limits, NULL);
+	return r < 0 ? r : find_network(e);
+}
+
+int end_find(struct end *e, const struct bed *bed, const char *name)
+{
+	int r;
+
+	*e = guest_end(bed);
+	r = subject_find(&e->guest, bed->d, name);
 	return r < 0 ? r : find_network(e);
 }
 

@@ -4,15 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "bench/network.h"
 #include "lib/base/own.h"
 
 #define CONTENT      22U /* in a frame of 64 bytes */
-#define AT_ONCE      64U
 #define PPS_LIMIT    "net.pps=20000"
 #define WINDOW_NSEC  500000000U
 #define BEGIN_MSEC   50U /* the flood is at its speed */
@@ -48,25 +45,6 @@ struct scene {
 
 /* ---- the flood ---- */
 
-__attribute__((noreturn)) static void flood(int sock, const char *to, uint64_t *sent)
-{
-	static char content[CONTENT];
-	struct sockaddr_in a = net_address(to);
-	struct iovec iov = { content, sizeof(content) };
-	struct mmsghdr m[AT_ONCE];
-
-	memset(m, 0, sizeof(m));
-	for (unsigned i = 0; i < AT_ONCE; i++)
-		m[i].msg_hdr = (struct msghdr){ .msg_iov = &iov, .msg_iovlen = 1 };
-	if (connect(sock, (const struct sockaddr *)&a, sizeof(a)) < 0)
-		_exit(1);
-	for (;;) {
-		int n = sendmmsg(sock, m, AT_ONCE, 0);
-
-		__atomic_fetch_add(sent, n > 0 ? (unsigned)n : 0, __ATOMIC_RELAXED);
-	}
-}
-
 static pid_t flood_begin(const struct scene *s, enum beside beside, int cpu)
 {
 	const struct end *e = beside == FLOOD_PPS ? &s->held : &s->free;
@@ -77,7 +55,7 @@ static pid_t flood_begin(const struct scene *s, enum beside beside, int cpu)
 		return sock;
 	pid = net_fork(cpu);
 	if (pid == 0)
-		flood(sock, beside == OWN_LOOP ? LOOPBACK : e->outside, s->told);
+		net_send_all(sock, beside == OWN_LOOP ? LOOPBACK : e->outside, CONTENT, s->told);
 	return pid;
 }
 

@@ -13,6 +13,8 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "bench/network.h"
 #include "lib/base/io.h"
@@ -22,6 +24,7 @@
 #define WORDS        32U
 #define LINE_SIZE    256U
 #define PORT_DISCARD 9U
+#define AT_ONCE      64U
 #define LISTEN_TRIES 400U /* of 5 ms */
 #define CONFIG       "cosd.json"
 #define SOCKET_BYTES (4 << 20)
@@ -125,6 +128,25 @@ int net_socket(const struct bed *bed, int net)
 	    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) < 0)
 		return tell(-errno, "socket");
 	return take_fd(fd);
+}
+
+void net_send_all(int sock, const char *to, size_t size, uint64_t *sent)
+{
+	static char content[NETWORK_CONTENT];
+	struct sockaddr_in a = net_address(to);
+	struct iovec iov = { content, size };
+	struct mmsghdr m[AT_ONCE];
+
+	memset(m, 0, sizeof(m));
+	for (unsigned i = 0; i < AT_ONCE; i++)
+		m[i].msg_hdr = (struct msghdr){ .msg_iov = &iov, .msg_iovlen = 1 };
+	if (connect(sock, (const struct sockaddr *)&a, sizeof(a)) < 0)
+		_exit(1);
+	for (;;) {
+		int n = sendmmsg(sock, m, AT_ONCE, 0);
+
+		__atomic_fetch_add(sent, n > 0 ? (unsigned)n : 0, __ATOMIC_RELAXED);
+	}
 }
 
 /* ---- links ---- */

@@ -19,7 +19,6 @@
 #define SHORT_OF     0.99
 #define PARTS_MAX    4U /* of one table */
 
-const char *const way_name[WAY__N] = { [WAY_OUT] = "out", [WAY_IN] = "in" };
 static const char *const side_name[SIDE__N] = { "cos", "bare" };
 
 /* ---- rows ---- */

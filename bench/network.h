@@ -17,6 +17,7 @@
 #define NETWORK_SERVERS 3U     /* iperf3 outside: transfers at the same time */
 #define NETWORK_PORT    5201U  /* of the first of them */
 #define NETWORK_BURST   65536U /* net.burst that guests have by default */
+#define NETWORK_CONTENT 1472U  /* of the largest datagram that is one frame */
 #define NETWORK_POOL    "10.88.0.0/22"
 
 enum way { WAY_OUT, WAY_IN, WAY__N }; /* as a guest sees it */
@@ -54,6 +55,9 @@ int net_open(const struct bed *bed, int net, int type); /* a socket of IPv4 */
 /* A socket for datagrams, bound to the port of what is thrown away; nobody has to read it. */
 int net_socket(const struct bed *bed, int net);
 struct sockaddr_in net_address(const char *ip);
+/* Datagrams of SIZE bytes to that port, as fast as they are taken, counted in *SENT; to be called
+ * in a process of its own. */
+__attribute__((noreturn)) void net_send_all(int sock, const char *to, size_t size, uint64_t *sent);
 
 struct frames {
 	uint64_t bytes, packets;
@@ -77,6 +81,8 @@ struct end {
 };
 
 int end_guest(struct end *e, const struct bed *bed, const char *name, const char *const *limits);
+/* One that runs already. */
+int end_find(struct end *e, const struct bed *bed, const char *name);
 int end_bare(struct end *e, const struct bed *bed);
 /* E may be all zeros. */
 void end_remove(struct end *e);
