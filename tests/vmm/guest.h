@@ -42,6 +42,14 @@ static inline void mmio_write(uint64_t at, uint32_t v)
 	*(volatile uint32_t *)at = v; /* NOLINT(performance-no-int-to-ptr) */
 }
 
+static inline uint64_t cycles(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
 /* An address of this machine as a pointer. */
 static inline void *at_address(uint64_t at)
 {
@@ -73,3 +81,9 @@ int memcmp(const void *a, const void *b, size_t n);
 
 /* guest-virtio.c: runs the test that the command line names; false: it is none of its own. */
 bool virtio_test(void);
+
+/* guest-user.c */
+/* Whether the exception whose frame this is ends work in user mode; what was before it goes on. */
+bool user_trap(uint64_t *frame);
+void test_user_steps(void);
+void test_user_copies(void);

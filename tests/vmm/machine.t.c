@@ -42,6 +42,8 @@ static const struct row {
 	{ "test=halt", "1", "auto", "halting\n", 0, "ended: off" },
 	{ "test=halt", "3", "auto", "halting\n", 0, "ended: off" },
 	{ "test=wild", "1", "auto", "", 13, "ended: emulation" },
+	{ "test=steps n=3", "1", "auto", "result 3453997556048239312\n", 0, "ended: off" },
+	{ "test=copies n=2", "1", "auto", "result 6\n", 0, "ended: off" },
 	{ "test=garbage seed=7", "1", "auto", "survived\n", 0, "ended: off" },
 	{ "test=emul", "1", "auto",
 	  "int3 1\nstac 1\nclac 0\ncmpxchg16b 1\ndiffers 1\nunaligned 1\npopcnt 9\n", 0,
