@@ -70,7 +70,7 @@ struct launch_vm {
 	int slave;       /* of its console */
 	int control_end; /* the other one of VM_CONTROL */
 	pid_t mover;     /* moves the kernel's threads; 0: none */
-	int sync;        /* the machine's, while the mover's is in its place */
+	int sync;        /* the mover's, until the machine is released */
 };
 
 struct launch_ops {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
@@ -386,6 +387,8 @@ static int ready_wait(struct launch *l, struct cos_err *err)
 struct search {
 	int proc;
 	const struct launch *l;
+	pid_t from, to; /* numbers to look at */
+	unsigned found;
 	struct cos_err *err;
 };
 
@@ -423,12 +426,22 @@ static int look_at(const char *name, void *arg)
 	uint64_t pid;
 	int r;
 
-	if (str_to_u64(name, &pid) < 0 || !is_of_machine(s->proc, name, s->l->pid))
+	if (str_to_u64(name, &pid) < 0 || pid < (uint64_t)s->from || pid > (uint64_t)s->to ||
+	    !is_of_machine(s->proc, name, s->l->pid))
 		return 0;
+	s->found++;
 	r = cg_take_thread(&s->l->host->topo, &s->l->cg, (pid_t)pid);
 	if (r < 0 && r != -ESRCH)
 		return cos_fail(s->err, COS_E_KERNEL, -r, "move the kernel's thread %s", name);
 	return 0;
+}
+
+/* Numbers are given in order, and begin anew some day. */
+static int search(struct search *s, pid_t from, pid_t to)
+{
+	s->from = from;
+	s->to = to;
+	return io_each_entry(s->proc, look_at, s);
 }
 
 static int mover_main(const struct launch *l, int sock)
@@ -442,7 +455,9 @@ static int mover_main(const struct launch *l, int sock)
 	memcpy(keep + 1, l->cg.dir, sizeof(l->cg.dir));
 	proc_close_but(keep, ARRAY_SIZE(keep));
 	s.proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = io_each_entry(s.proc, look_at, &s);
+	r = search(&s, l->pid + 1, INT_MAX);
+	if (r == 0 && s.found == 0)
+		r = search(&s, 1, l->pid);
 	if (r < 0 && !err.code)
 		cos_fail(&err, COS_E_KERNEL, -r, "read /proc");
 	if (r < 0)
@@ -452,12 +467,13 @@ static int mover_main(const struct launch *l, int sock)
 	return 0;
 }
 
-/* What KVM's own threads do for the guest is to count as the guest's. Moving one waits for RCU, so
- * a child does it. */
-static int start_mover(struct launch *l, struct cos_err *err)
+/* What KVM's own threads do for the guest is to count as the guest's. Moving one waits for RCU, 8
+ * to 20 ms, so a child does it, and the machine is released meanwhile: until then these threads,
+ * which raise the interrupts of a timer, are outside. */
+static int threads_begin(struct launch *l, struct cos_err *err)
 {
 	struct clone_args ca = { .exit_signal = SIGCHLD };
-	int sv[2];
+	int sv[2], r;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
@@ -465,46 +481,19 @@ static int start_mover(struct launch *l, struct cos_err *err)
 	pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
 	if (pid == 0)
 		_exit(mover_main(l, sv[1]));
+	l->vm.sync = sv[0];
+	l->vm.mover = pid > 0 ? pid : 0;
+	r = pid < 0 ? cos_fail(err, COS_E_KERNEL, errno, "clone3") : 0;
 	close(sv[1]);
-	if (pid < 0) {
-		int no = errno;
-
-		close(sv[0]);
-		return cos_fail(err, COS_E_KERNEL, no, "clone3");
-	}
-	if (l->ops->unwatch)
-		l->ops->unwatch(l);
-	l->vm.mover = pid;
-	l->vm.sync = l->sync;
-	l->sync = sv[0];
-	return LAUNCH_WAIT;
+	return r;
 }
 
 static void threads_undo(struct launch *l)
 {
-	if (!l->vm.mover)
-		return;
-	msg_end_child(l->vm.mover);
+	if (l->vm.mover)
+		msg_end_child(l->vm.mover);
 	l->vm.mover = 0;
-	close_p(&l->sync);
-	l->sync = take_fd(l->vm.sync);
-}
-
-static int threads_move(struct launch *l, struct cos_err *err)
-{
-	struct msg m;
-	unsigned n = 0;
-	int r;
-
-	if (!l->vm.mover)
-		return start_mover(l, err);
-	if (!step_has_answer(l->sync))
-		return LAUNCH_WAIT;
-	r = msg_recv(l->sync, MSG_READY, &m, NULL, &n, err);
-	if (l->ops->unwatch)
-		l->ops->unwatch(l);
-	threads_undo(l);
-	return r;
+	close_p(&l->vm.sync);
 }
 
 /* --- and go --- */
@@ -518,15 +507,36 @@ static int release(struct launch *l, struct cos_err *err)
 				 "cos-vmm died before it was released");
 }
 
+/* The machine has nothing more to say: the mover has. */
+static int threads_wait(struct launch *l, struct cos_err *err)
+{
+	struct msg m;
+	unsigned n = 0;
+	int r;
+
+	if (l->vm.sync >= 0) {
+		if (l->ops->unwatch)
+			l->ops->unwatch(l);
+		close_p(&l->sync);
+		l->sync = take_fd(l->vm.sync);
+	}
+	if (!step_has_answer(l->sync))
+		return LAUNCH_WAIT;
+	r = msg_recv(l->sync, MSG_READY, &m, NULL, &n, err);
+	threads_undo(l);
+	return r;
+}
+
 static const struct step steps[] = {
 	{ "cgroup", step_cgroup, step_cgroup_undo },
 	{ "files", files_open, files_close },
 	{ "network", network_make, step_network_undo },
 	{ "birth", birth, birth_undo },
 	{ "machine", ready_wait, NULL },
-	{ "threads", threads_move, threads_undo },
 	{ "record", step_record, NULL },
+	{ "threads", threads_begin, threads_undo },
 	{ "release", release, NULL },
+	{ "moved", threads_wait, NULL },
 };
 
 const struct guest_type vm_type = { "boot", steps, ARRAY_SIZE(steps) };
