@@ -1,16 +1,16 @@
 /* bench/vm.c - what cos-vmm costs beside a bare loop around KVM_RUN, in one run
  *
  * Both run the mini guest of tests/vmm. Cost of an exit is what the guest itself counts; the rounds
- * of the two take turns. */
+ * of the two, and of a daemon that starts cos-vmm, take turns. */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/kvm.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -18,20 +18,22 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
+#include "bench/daemon.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 #include "vmm/boot.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-#define TEXT      65536
-#define EXIT_PORT 0xf4
-#define SERIAL    0x3f8
+#define TEXT        65536
+#define EXIT_PORT   0xf4
+#define SERIAL      0x3f8
+#define OUTPUT_MSEC 20000
 /* a register of the third device, the random numbers' version: a table, a lock and a switch */
 #define REGISTER "3489669124"
 
 struct place {
-	char vmm[512], guest[512];
+	char vmm[PATH_MAX], guest[PATH_MAX];
 };
 
 static unsigned rounds = 30;
@@ -186,32 +188,94 @@ static int exits(const struct place *p, const char *what, const char *cmdline)
 	return r;
 }
 
-static int first(const struct place *p)
+static int first_bare(const struct place *p, struct samples *s)
 {
-	struct samples a = { 0 }, b = { 0 };
+	uint64_t t0 = bench_nsec(), t1;
+	static char text[TEXT];
+	int r = bare(p, "test=hello", true, text, &t1);
+
+	samples_add(s, t1 - t0);
+	return r;
+}
+
+static int first_ours(const struct place *p, struct samples *s)
+{
+	auto_close int console = -1;
+	uint64_t t0 = bench_nsec();
+	pid_t pid = spawn(p, "test=hello", &console);
+	char c;
+	int r = pid < 0 || read(console, &c, 1) != 1 ? -EIO : 0;
+
+	samples_add(s, bench_nsec() - t0);
+	if (pid > 0)
+		end(pid);
+	return r;
+}
+
+/* ---- by the daemon ---- */
+
+/* Until something is written to the one log that there is. */
+static int await_output(int watch)
+{
+	struct pollfd p = { .fd = watch, .events = POLLIN };
+	char event[4096];
+
+	if (poll(&p, 1, OUTPUT_MSEC) <= 0)
+		return -ETIMEDOUT;
+	return read(watch, event, sizeof(event)) < 0 ? -errno : 0;
+}
+
+static int first_by_daemon(const struct place *p, const struct daemon *d, struct samples *all,
+			   struct samples *start)
+{
+	const char *create[] = { "create",        "--type",        "vm",         "--kernel",
+				 p->guest,        "--cmdline",     "test=hello", "vm",
+				 "net.mode=none", "vm.acpi=false", NULL };
+	const char *go[] = { "start", "vm", NULL };
+	const char *remove[] = { "delete", "--force", "vm", NULL };
+	auto_close int watch = inotify_init1(IN_CLOEXEC);
+	uint64_t t0 = bench_nsec(), t1;
+	char log[PATH_MAX];
+	int r = daemon_call(d, create, -1);
+	pid_t client;
+
+	str_fmt(log, sizeof(log), "%s/log", d->state);
+	if (r != 0 || inotify_add_watch(watch, log, IN_MODIFY) < 0)
+		return -EIO;
+	t1 = bench_nsec();
+	client = daemon_spawn(d, go, -1);
+	r = client < 0 ? client : await_output(watch);
+	samples_add(all, bench_nsec() - t0);
+	samples_add(start, bench_nsec() - t1);
+	if (client > 0)
+		bench_wait(client);
+	daemon_call(d, remove, -1);
+	return r;
+}
+
+/* D may be NULL: its programs are not there. */
+static int first(const struct place *p, const struct daemon *d)
+{
+	struct samples bares = { 0 }, vmm = { 0 }, all = { 0 }, start = { 0 };
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < rounds && !bench_stopped(); i++) {
-		auto_close int console = -1;
-		uint64_t t0 = bench_nsec(), t1;
-		static char text[TEXT];
-		pid_t pid;
-		char c;
-
-		r = bare(p, "test=hello", true, text, &t1);
-		samples_add(&a, t1 - t0);
-		t0 = bench_nsec();
-		pid = spawn(p, "test=hello", &console);
-		if (pid < 0 || read(console, &c, 1) != 1)
-			r = -EIO;
-		samples_add(&b, bench_nsec() - t0);
-		if (pid > 0)
-			end(pid);
+		r = first_bare(p, &bares);
+		if (r == 0)
+			r = first_ours(p, &vmm);
+		if (r == 0 && d)
+			r = first_by_daemon(p, d, &all, &start);
 	}
-	row("create_to_first_output_ms", "bare", &a, &a, 1e6);
-	row("create_to_first_output_ms", "cos-vmm", &b, &a, 1e6);
-	samples_free(&a);
-	samples_free(&b);
+	row("create_to_first_output_ms", "bare", &bares, &bares, 1e6);
+	row("create_to_first_output_ms", "cos-vmm", &vmm, &bares, 1e6);
+	if (d) {
+		row("create_to_first_output_ms", "cosd", &all, &bares, 1e6);
+		row("start_to_first_output_ms", "cosd", &start, &bares, 1e6);
+	}
+	samples_free(&bares);
+	samples_free(&vmm);
+	samples_free(&all);
+	samples_free(&start);
 	return r;
 }
 
@@ -272,50 +336,52 @@ static int memory(const struct place *p)
 	return r;
 }
 
-static int find(struct place *p)
+static int find(struct place *p, const struct bench *b)
 {
-	char self[400], *slash;
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n < 0)
-		return -errno;
-	self[n] = '\0';
-	slash = strrchr(self, '/');
-	if (slash)
-		*slash = '\0';
-	str_fmt(p->vmm, sizeof(p->vmm), "%s/../vmm/cos-vmm", self);
-	str_fmt(p->guest, sizeof(p->guest), "%s/../tests/vmm/guest", self);
+	str_fmt(p->vmm, sizeof(p->vmm), "%s/../vmm/cos-vmm", b->home);
+	str_fmt(p->guest, sizeof(p->guest), "%s/../tests/vmm/guest", b->home);
 	return access(p->vmm, X_OK) < 0 || access(p->guest, R_OK) < 0 ? -errno : 0;
+}
+
+static int measure(const struct bench *b)
+{
+	struct daemon d;
+	struct place p;
+	int r = find(&p, b);
+	bool by_daemon;
+
+	if (r < 0)
+		return r;
+	by_daemon = bench_make_root(b, "root") == 0 && daemon_open(&d, b, "root") == 0;
+	printf("what\twho\tn\tp50\tp90\tvs_bare\n");
+	r = exits(&p, "pio_exit_cycles", "test=exits n=100 rounds=20");
+	if (r == 0)
+		r = exits(&p, "mmio_exit_cycles", "test=exits n=100 rounds=20 mmio=" REGISTER);
+	if (r == 0)
+		r = first(&p, by_daemon ? &d : NULL);
+	if (r == 0)
+		r = memory(&p);
+	if (by_daemon)
+		daemon_close(&d);
+	return r;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = { { "rounds", required_argument, NULL, 'r' },
-					       { NULL, 0, NULL, 0 } };
-	struct place p;
-	int r, c;
+	const struct bench_option options[] = {
+		{ .name = "rounds", .max = 100000, .number = &rounds },
+	};
+	struct bench b;
+	int r = bench_parse(argc, argv, options, ARRAY_SIZE(options),
+			    "usage: vm [--rounds N] (1 to 100000)\n");
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		uint64_t n;
-
-		if (c != 'r' || str_to_u64(optarg, &n) < 0 || n < 1 || n > 100000) {
-			fprintf(stderr, "usage: %s [--rounds N]\n", argv[0]);
-			return 2;
-		}
-		rounds = (unsigned)n;
-	}
-	r = find(&p);
-	if (r == 0) {
-		printf("what\twho\tn\tp50\tp90\tvs_bare\n");
-		r = exits(&p, "pio_exit_cycles", "test=exits n=100 rounds=20");
-	}
+	if (r < 0)
+		return 2;
+	r = bench_open(&b);
 	if (r == 0)
-		r = exits(&p, "mmio_exit_cycles", "test=exits n=100 rounds=20 mmio=" REGISTER);
-	if (r == 0)
-		r = first(&p);
-	if (r == 0)
-		r = memory(&p);
+		r = measure(&b);
 	if (r < 0)
 		fprintf(stderr, "vm: %s\n", strerror(-r));
-	return r < 0;
+	bench_close(&b);
+	return r < 0 || bench_stopped() ? 1 : 0;
 }
