@@ -26,12 +26,12 @@ struct stage stage = { .guests = 60, .place = -1, .userns = -1, .fs_type = "ext4
 /* ---- printing ---- */
 
 void stage_row(const char *what, double value, const char *unit, double other, const char *versus,
-		double reach)
+	       double reach)
 {
 	double ratio = other > 0 ? value / other : 0;
 
-	printf("%s\t%s\t%.4g\t%s\t%.4g\t%s\t%.3g\t%.3g\t%s\n", stage.fs_type, what, value, unit, other,
-	       versus, ratio, reach,
+	printf("%s\t%s\t%.4g\t%s\t%.4g\t%s\t%.3g\t%.3g\t%s\n", stage.fs_type, what, value, unit,
+	       other, versus, ratio, reach,
 	       reach <= 0       ? "-"
 	       : ratio <= reach ? "yes"
 				: "no");
@@ -148,7 +148,8 @@ static void make_template(void)
 	static const char record[] =
 		"{\"layers\":[\"" STAGE_LAYER "\"],\"created\":1,\"arch\":\"x86_64\"}";
 	static const char meta[] = "{\"created\":1,\"source\":\"dir\"}";
-	int layer = io_dir_at(stage.store.layers, STAGE_LAYER, 0700), root = io_dir_at(layer, "root", 0755);
+	int layer = io_dir_at(stage.store.layers, STAGE_LAYER, 0700),
+	    root = io_dir_at(layer, "root", 0755);
 
 	stage_tree(root);
 	stage_put(root, "large", 9, STAGE_LARGE, 0644);
@@ -268,4 +269,3 @@ void stage_close(void)
 	snprintf(path, sizeof(path), "%s/unify.img", stage.b.place);
 	unlink(path);
 }
-

@@ -33,20 +33,22 @@ static void create(bool mapped)
 		close(mnt);
 		cowfs_root_remove(&stage.store, name, &stage.err);
 	}
-	stage_row(mapped ? "create+mount mapped" : "create+mount", (double)samples_at(&ours, 50) / 1e3,
-	    "us", (double)samples_at(&plain, 50) / 1e3, "plain overlay", 1.5);
+	stage_row(mapped ? "create+mount mapped" : "create+mount",
+		  (double)samples_at(&ours, 50) / 1e3, "us", (double)samples_at(&plain, 50) / 1e3,
+		  "plain overlay", 1.5);
 	if (!mapped) {
 		char from[128], to[128];
 		const char *const copy[] = { "cp", "-a", from, to, NULL };
 		uint64_t start;
 
-		snprintf(from, sizeof(from), "%s/at/state/cow/layers/" STAGE_LAYER "/root", stage.b.place);
+		snprintf(from, sizeof(from), "%s/at/state/cow/layers/" STAGE_LAYER "/root",
+			 stage.b.place);
 		snprintf(to, sizeof(to), "%s/at/copy", stage.b.place);
 		start = bench_nsec();
 		if (bench_run(&stage.b, copy, -1) != 0)
 			stage_die("cp");
 		stage_row("create+mount", (double)samples_at(&ours, 50) / 1e3, "us",
-		    (double)(bench_nsec() - start) / 1e3, "cp -a", 0.01);
+			  (double)(bench_nsec() - start) / 1e3, "cp -a", 0.01);
 		io_remove_tree(stage.place, "copy", 0);
 	}
 	samples_free(&ours);
@@ -76,10 +78,10 @@ void rows_space(void)
 	stage_row("bytes for each of 1000 guests", (double)(is - was) / 1000, "B", 1, "-", 24576);
 	if (before.f_files > 0)
 		stage_row("inodes for each of 1000 guests",
-		    ((double)before.f_ffree - (double)after.f_ffree -
-		     ((double)before.f_files - (double)after.f_files)) /
-			    1000,
-		    "", 1, "-", 8);
+			  ((double)before.f_ffree - (double)after.f_ffree -
+			   ((double)before.f_files - (double)after.f_files)) /
+				  1000,
+			  "", 1, "-", 8);
 	for (unsigned i = 0; i < 1000; i++) {
 		snprintf(name, sizeof(name), "s%u", i);
 		cowfs_root_remove(&stage.store, name, &stage.err);
@@ -222,10 +224,11 @@ void rows_walks(void)
 	warm = walk_time(plain, false);
 	stage_row("lstat of each file", walk_time(ours, false), "us", warm, "plain overlay", 1.1);
 	stage_row("open of each file", walk_time(ours, true), "us", walk_time(plain, true),
-	    "plain overlay", 1.1);
+		  "plain overlay", 1.1);
 	close(ours);
 	ours = stage_mount("w", true);
-	stage_row("lstat of each file, mapped", walk_time(ours, false), "us", warm, "plain overlay", 1.6);
+	stage_row("lstat of each file, mapped", walk_time(ours, false), "us", warm, "plain overlay",
+		  1.6);
 	close(ours);
 	close(plain);
 	cold = cold_walk("w", true);

@@ -61,10 +61,10 @@ void rows_first_write(void)
 	}
 	small = (double)samples_at(&ours, 50) / 1e3;
 	stage_row("first write, 10 kB", small, "us", (double)samples_at(&plain, 50) / 1e3,
-	    "plain overlay", 1.15);
+		  "plain overlay", 1.15);
 	large = first_write(up, "big-stub");
 	stage_row("first write, 128 MiB", large, "us", small, "10 kB",
-	    strcmp(stage.fs_type, "ext4") == 0 ? 0 : 2);
+		  strcmp(stage.fs_type, "ext4") == 0 ? 0 : 2);
 	close(up);
 	cowfs_root_remove(&stage.store, "f", &stage.err);
 	samples_free(&ours);
@@ -129,7 +129,7 @@ void rows_speed(void)
 	n = stage_unify("v2", &u);
 	took = bench_nsec() - start - n.sync_usec * 1000;
 	stage_row("unify into a populated pool", (double)took / 1e6, "ms", (double)hash / 1e6,
-	    "hashing alone", 2.5);
+		  "hashing alone", 2.5);
 	printf("# %" PRIu64 " of %" PRIu64
 	       " files found, hashing %.0f MB/s, waits for the disk %.1f ms\n",
 	       n.found, n.candidates, (double)h.bytes * 1e3 / (double)hash,
@@ -175,8 +175,8 @@ void rows_freeze(void)
 	stage_settle();
 	live.merged = stage_mount("z", true);
 	n = stage_unify("z", &u);
-	stage_row("frozen for each swap", (double)n.frozen_usec / (double)(n.swapped ?: 1), "us", 1, "-",
-	    60);
+	stage_row("frozen for each swap", (double)n.frozen_usec / (double)(n.swapped ?: 1), "us", 1,
+		  "-", 60);
 	stage_row("longest freeze", (double)n.frozen_max_usec / 1e3, "ms", 1, "-", 50);
 	close(live.merged);
 	kill(pid, SIGKILL);
@@ -215,8 +215,8 @@ void rows_import(void)
 	if (bench_run(&stage.b, import, -1) != 0)
 		stage_die("import");
 	ours = bench_nsec() - start;
-	stage_row("import of a tar", (double)ours / 1e6, "ms", (double)theirs / 1e6, "tar x and syncfs",
-	    2);
+	stage_row("import of a tar", (double)ours / 1e6, "ms", (double)theirs / 1e6,
+		  "tar x and syncfs", 2);
 	io_remove_tree(stage.place, "unpacked", 0);
 	unlinkat(stage.place, "tree.tar", 0);
 }

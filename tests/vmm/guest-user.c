@@ -9,7 +9,7 @@
 #define USER_CODE   0x23
 #define USER_DATA   0x2b
 #define TASK        0x30
-#define USER_PAGE   4U         /* in an entry of a page table */
+#define USER_PAGE   4U /* in an entry of a page table */
 #define ENTRIES     512U
 #define ARENA       0x2000000UL /* memory for the work: behind the kernel and its stack */
 
@@ -52,8 +52,7 @@ static void make_descriptors(void)
 	descriptors[KERNEL_DATA / 8] = 0x00cf93000000ffff;
 	descriptors[USER_CODE / 8] = 0x00affb000000ffff;
 	descriptors[USER_DATA / 8] = 0x00cff3000000ffff;
-	descriptors[TASK / 8] =
-		0x0000890000000067 | (t & 0xffffff) << 16 | (t >> 24 & 0xff) << 56;
+	descriptors[TASK / 8] = 0x0000890000000067 | (t & 0xffffff) << 16 | (t >> 24 & 0xff) << 56;
 	descriptors[TASK / 8 + 1] = t >> 32;
 	__asm__ volatile("lgdt %0; ltr %w1" : : "m"(at), "r"(TASK));
 }
@@ -79,16 +78,15 @@ bool user_trap(uint64_t *frame)
 
 static void run_user(void (*fn)(void))
 {
-	__asm__ volatile("push %%rbp; push %%rbx; push %%r12; push %%r13; push %%r14; push %%r15\n"
-			 "mov %%rsp, %0\n"
-			 "push %1; push %2; push $2; push %3; push %4; iretq\n"
-			 ".globl user_done\nuser_done:\n"
-			 "pop %%r15; pop %%r14; pop %%r13; pop %%r12; pop %%rbx; pop %%rbp\n"
-			 : "=m"(kernel_stack)
-			 : "i"(USER_DATA), "r"(user_stack + sizeof(user_stack) - 8),
-			   "i"(USER_CODE), "r"(fn)
-			 : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc",
-			   "memory");
+	__asm__ volatile(
+		"push %%rbp; push %%rbx; push %%r12; push %%r13; push %%r14; push %%r15\n"
+		"mov %%rsp, %0\n"
+		"push %1; push %2; push $2; push %3; push %4; iretq\n"
+		".globl user_done\nuser_done:\n"
+		"pop %%r15; pop %%r14; pop %%r13; pop %%r12; pop %%rbx; pop %%rbp\n"
+		: "=m"(kernel_stack)
+		: "i"(USER_DATA), "r"(user_stack + sizeof(user_stack) - 8), "i"(USER_CODE), "r"(fn)
+		: "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc", "memory");
 }
 
 static void steps(void)
