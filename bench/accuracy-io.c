@@ -196,7 +196,7 @@ int accuracy_io(const struct run *run)
 
 	if (!wants_any(run))
 		return 0;
-	r = disk_open(&d, run->b, ACCURACY_GROUPS);
+	r = disk_open(&d, run->b, DISK_IN_FILE, ACCURACY_GROUPS);
 	for (size_t i = 0; i < ARRAY_SIZE(caps) && r == 0 && !bench_stopped(); i++) {
 		if (run_wants(run, caps[i].what))
 			r = cap_measure(run, &d, &caps[i]);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -141,24 +142,32 @@ static int make_fs(const struct bench *b, struct disk *d, unsigned files)
 	return r;
 }
 
-int disk_open(struct disk *d, const struct bench *b, unsigned files)
+static int open_image(const struct bench *b, enum disk_kind kind)
 {
-	auto_close int image = -1;
+	char path[80];
+
+	if (kind == DISK_IN_MEMORY)
+		return memfd_create("io-image", MFD_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/io-image", b->place);
+	return open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
+int disk_open(struct disk *d, const struct bench *b, enum disk_kind kind, unsigned files)
+{
+	auto_close int image = open_image(b, kind);
 	int r;
 
 	*d = (struct disk){ .loop = -1 };
-	snprintf(d->image, sizeof(d->image), "%s/io-image", b->place);
 	snprintf(d->place, sizeof(d->place), "%s/io", b->place);
-	image = open(d->image, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (image < 0)
-		return tell(-errno, d->image);
+		return tell(-errno, "io-image");
 	r = -posix_fallocate(image, 0, IMAGE_BYTES);
 	if (r == 0)
 		r = loop_attach(d, image);
 	if (r < 0)
 		return tell(r, "loop device");
 	queue_remember(d);
-	if (!is_direct(d))
+	if (kind == DISK_IN_FILE && !is_direct(d))
 		printf("# the loop device does no direct I/O: the page cache is measured\n");
 	r = make_fs(b, d, files);
 	return r < 0 ? tell(r, d->dev) : 0;

@@ -123,7 +123,7 @@ static void victim_words(enum victim v, enum who who, struct words *w)
 	case VICTIM_NET:
 	case VICTIM__N:
 		set(w, (const char *const[]){ "count-trips", w->count, w->end, net_outside(who),
-					      NET_ECHO_PORT, NULL });
+					      NET_ECHO_PORT, "0", NULL });
 		break;
 	}
 }
@@ -445,7 +445,7 @@ static int open_scene(struct scene *sc, const struct bench *b)
 	if (r == 0)
 		r = open_counts(sc);
 	if (r == 0)
-		r = disk_open(&sc->disk, b, FILE_NAMES);
+		r = disk_open(&sc->disk, b, DISK_IN_MEMORY, FILE_NAMES);
 	if (r == 0)
 		r = wire_daemon(&sc->d, b, 0);
 	return r < 0 ? r : open_models(sc);

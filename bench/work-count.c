@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -140,7 +141,16 @@ static int address(const char *ip, uint64_t port, struct sockaddr_in *a)
 	return inet_pton(AF_INET, ip, &a->sin_addr) == 1 ? 0 : -1;
 }
 
-/* A byte there and back. */
+static int bind_to(uint64_t cpu)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	return sched_setaffinity(0, sizeof(one), &one);
+}
+
+/* A byte there and back, always from the same CPU. */
 int count_trips(char **arg)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -150,6 +160,7 @@ int count_trips(char **arg)
 	struct count c;
 
 	if (fd < 0 || address(arg[2], work_number(arg[3]), &a) < 0 ||
+	    bind_to(work_number(arg[4])) < 0 ||
 	    connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 ||
 	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) < 0)
 		return work_tell(arg[2]);

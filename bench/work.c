@@ -15,7 +15,7 @@
  *						its end
  *	count-none|count-cpu|count-memory COUNT END
  *	count-reads COUNT END FILE
- *	count-trips COUNT END ADDRESS PORT	what it says, see bench/work-count.c
+ *	count-trips COUNT END ADDRESS PORT CPU	what it says, see bench/work-count.c
  *	send COUNT END ADDRESS			small datagrams
  *	receive COUNT END
  *
@@ -298,7 +298,7 @@ static const struct command {
 	{ "count-cpu", 2, false, count_cpu },
 	{ "count-memory", 2, false, count_memory },
 	{ "count-reads", 3, false, count_reads },
-	{ "count-trips", 4, false, count_trips },
+	{ "count-trips", 5, false, count_trips },
 	{ "send", 3, false, count_sent },
 	{ "receive", 2, false, count_received },
 };
