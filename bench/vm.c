@@ -17,24 +17,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench/bench.h"
-#include "bench/daemon.h"
+#include "bench/subject.h"
+#include "bench/vm.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 #include "vmm/boot.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-#define TEXT        65536
 #define EXIT_PORT   0xf4
 #define SERIAL      0x3f8
 #define OUTPUT_MSEC 20000
 /* a register of the third device, the random numbers' version: a table, a lock and a switch */
 #define REGISTER "3489669124"
-
-struct place {
-	char vmm[PATH_MAX], guest[PATH_MAX];
-};
 
 static unsigned rounds = 30;
 
@@ -44,7 +39,7 @@ static void put(char *text, size_t *used, const struct kvm_run *run)
 {
 	const char *data = (const char *)run + run->io.data_offset;
 
-	for (uint32_t i = 0; i < run->io.count * run->io.size && *used < TEXT - 1; i++)
+	for (uint32_t i = 0; i < run->io.count * run->io.size && *used < VM_TEXT - 1; i++)
 		text[(*used)++] = data[i];
 }
 
@@ -73,7 +68,7 @@ static int bare_loop(struct vm *vm, bool first, char *text)
 }
 
 /* *RET_NSEC is when the guest had ended, or said something: before all is taken down. */
-static int bare(const struct place *p, const char *cmdline, bool first, char *text,
+static int bare(const struct vm_place *p, const char *cmdline, bool first, char *text,
 		uint64_t *ret_nsec)
 {
 	auto_close int kernel = open(p->guest, O_RDONLY | O_CLOEXEC);
@@ -101,7 +96,7 @@ static int bare(const struct place *p, const char *cmdline, bool first, char *te
 
 /* ---- cos-vmm ---- */
 
-static pid_t spawn(const struct place *p, const char *cmdline, int *ret_console)
+static pid_t spawn(const struct vm_place *p, const char *cmdline, int *ret_console)
 {
 	char fd[16];
 	int sv[2];
@@ -132,7 +127,7 @@ static void end(pid_t pid)
 		;
 }
 
-static int ours(const struct place *p, const char *cmdline, char *text)
+int vm_ours(const struct vm_place *p, const char *cmdline, char text[static VM_TEXT])
 {
 	auto_close int console = -1;
 	pid_t pid = spawn(p, cmdline, &console);
@@ -141,7 +136,7 @@ static int ours(const struct place *p, const char *cmdline, char *text)
 
 	if (pid < 0)
 		return -errno;
-	while (used < TEXT - 1 && (n = read(console, text + used, TEXT - 1 - used)) > 0)
+	while (used < VM_TEXT - 1 && (n = read(console, text + used, VM_TEXT - 1 - used)) > 0)
 		used += (size_t)n;
 	text[used] = '\0';
 	end(pid);
@@ -150,8 +145,8 @@ static int ours(const struct place *p, const char *cmdline, char *text)
 
 /* ---- rows ---- */
 
-static void row(const char *what, const char *who, struct samples *s, struct samples *floor,
-		double scale)
+void vm_row(const char *what, const char *who, struct samples *s, struct samples *floor,
+	    double scale)
 {
 	double p50 = (double)samples_at(s, 50) / scale, low = (double)samples_at(floor, 50) / scale;
 
@@ -160,45 +155,45 @@ static void row(const char *what, const char *who, struct samples *s, struct sam
 }
 
 /* The guest's own counts. */
-static void take_cycles(const char *text, struct samples *s)
+void vm_take_cycles(const char *text, struct samples *s)
 {
 	for (const char *p = text; (p = strstr(p, "cycles ")); p++)
 		samples_add(s, strtoull(p + 7, NULL, 10));
 }
 
-static int exits(const struct place *p, const char *what, const char *cmdline)
+static int exits(const struct vm_place *p, const char *what, const char *cmdline)
 {
 	struct samples a = { 0 }, b = { 0 };
-	static char text[TEXT];
+	static char text[VM_TEXT];
 	uint64_t t1;
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < rounds && !bench_stopped(); i++) {
 		r = bare(p, cmdline, false, text, &t1);
-		take_cycles(text, &a);
+		vm_take_cycles(text, &a);
 		if (r == 0)
-			r = ours(p, cmdline, text);
-		take_cycles(text, &b);
+			r = vm_ours(p, cmdline, text);
+		vm_take_cycles(text, &b);
 	}
 	/* 100 reads a sample: most fall between two turns of the scheduler */
-	row(what, "bare", &a, &a, 100);
-	row(what, "cos-vmm", &b, &a, 100);
+	vm_row(what, "bare", &a, &a, 100);
+	vm_row(what, "cos-vmm", &b, &a, 100);
 	samples_free(&a);
 	samples_free(&b);
 	return r;
 }
 
-static int first_bare(const struct place *p, struct samples *s)
+static int first_bare(const struct vm_place *p, struct samples *s)
 {
 	uint64_t t0 = bench_nsec(), t1;
-	static char text[TEXT];
+	static char text[VM_TEXT];
 	int r = bare(p, "test=hello", true, text, &t1);
 
 	samples_add(s, t1 - t0);
 	return r;
 }
 
-static int first_ours(const struct place *p, struct samples *s)
+static int first_ours(const struct vm_place *p, struct samples *s)
 {
 	auto_close int console = -1;
 	uint64_t t0 = bench_nsec();
@@ -225,7 +220,7 @@ static int await_output(int watch)
 	return read(watch, event, sizeof(event)) < 0 ? -errno : 0;
 }
 
-static int first_by_daemon(const struct place *p, const struct daemon *d, struct samples *all,
+static int first_by_daemon(const struct vm_place *p, const struct daemon *d, struct samples *all,
 			   struct samples *start)
 {
 	const char *create[] = { "create",        "--type",        "vm",         "--kernel",
@@ -254,7 +249,7 @@ static int first_by_daemon(const struct place *p, const struct daemon *d, struct
 }
 
 /* D may be NULL: its programs are not there. */
-static int first(const struct place *p, const struct daemon *d)
+static int first(const struct vm_place *p, const struct daemon *d)
 {
 	struct samples bares = { 0 }, vmm = { 0 }, all = { 0 }, start = { 0 };
 	int r = 0;
@@ -266,11 +261,11 @@ static int first(const struct place *p, const struct daemon *d)
 		if (r == 0 && d)
 			r = first_by_daemon(p, d, &all, &start);
 	}
-	row("create_to_first_output_ms", "bare", &bares, &bares, 1e6);
-	row("create_to_first_output_ms", "cos-vmm", &vmm, &bares, 1e6);
+	vm_row("create_to_first_output_ms", "bare", &bares, &bares, 1e6);
+	vm_row("create_to_first_output_ms", "cos-vmm", &vmm, &bares, 1e6);
 	if (d) {
-		row("create_to_first_output_ms", "cosd", &all, &bares, 1e6);
-		row("start_to_first_output_ms", "cosd", &start, &bares, 1e6);
+		vm_row("create_to_first_output_ms", "cosd", &all, &bares, 1e6);
+		vm_row("start_to_first_output_ms", "cosd", &start, &bares, 1e6);
 	}
 	samples_free(&bares);
 	samples_free(&vmm);
@@ -319,7 +314,7 @@ static int overhead_of(pid_t pid, uint64_t guest_kb, uint64_t *ret_rss, uint64_t
 	return 0;
 }
 
-static int memory(const struct place *p)
+static int memory(const struct vm_place *p)
 {
 	auto_close int console = -1;
 	uint64_t rss = 0, own = 0;
@@ -336,7 +331,7 @@ static int memory(const struct place *p)
 	return r;
 }
 
-static int find(struct place *p, const struct bench *b)
+static int find(struct vm_place *p, const struct bench *b)
 {
 	str_fmt(p->vmm, sizeof(p->vmm), "%s/../vmm/cos-vmm", b->home);
 	str_fmt(p->guest, sizeof(p->guest), "%s/../tests/vmm/guest", b->home);
@@ -346,14 +341,14 @@ static int find(struct place *p, const struct bench *b)
 static int measure(const struct bench *b)
 {
 	struct daemon d;
-	struct place p;
+	struct vm_place p;
 	int r = find(&p, b);
 	bool by_daemon;
 
 	if (r < 0)
 		return r;
-	by_daemon = bench_make_root(b, "root") == 0 && daemon_open(&d, b, "root") == 0;
-	printf("what\twho\tn\tp50\tp90\tvs_bare\n");
+	by_daemon = daemon_open(&d, b, SUBJECT_ROOT) == 0;
+	printf("what\twho\tn\tp50\tp90\tratio\n");
 	r = exits(&p, "pio_exit_cycles", "test=exits n=100 rounds=20");
 	if (r == 0)
 		r = exits(&p, "mmio_exit_cycles", "test=exits n=100 rounds=20 mmio=" REGISTER);
@@ -361,6 +356,8 @@ static int measure(const struct bench *b)
 		r = first(&p, by_daemon ? &d : NULL);
 	if (r == 0)
 		r = memory(&p);
+	if (r == 0 && by_daemon)
+		r = vm_same(b, &p, &d, rounds);
 	if (by_daemon)
 		daemon_close(&d);
 	return r;
@@ -377,7 +374,7 @@ int main(int argc, char **argv)
 
 	if (r < 0)
 		return 2;
-	r = bench_open(&b);
+	r = subject_bench(&b);
 	if (r == 0)
 		r = measure(&b);
 	if (r < 0)

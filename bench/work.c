@@ -18,6 +18,7 @@
  *	count-trips COUNT END ADDRESS PORT CPU	what it says, see bench/work-count.c
  *	send COUNT END ADDRESS			small datagrams
  *	receive COUNT END
+ *	same steps|copies N ROUNDS		see bench/work-same.c
  *
  * -g joins the control group DIR. FROM and END are nanoseconds of CLOCK_MONOTONIC, which guests and
  * host share. Static: it runs in a guest that has nothing else. */
@@ -294,6 +295,7 @@ static const struct command {
 	{ "bomb", 1, false, bomb },
 	{ "eat", 1, false, eat },
 	{ "run", 2, false, run },
+	{ "same", 3, false, same },
 	{ "count-none", 2, false, count_none },
 	{ "count-cpu", 2, false, count_cpu },
 	{ "count-memory", 2, false, count_memory },

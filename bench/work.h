@@ -26,3 +26,6 @@ int count_reads(char **arg);
 int count_trips(char **arg);
 int count_sent(char **arg);
 int count_received(char **arg);
+
+/* work-same.c: alike. */
+int same(char **arg);
