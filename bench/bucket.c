@@ -497,7 +497,7 @@ static int measure(struct bucket_run *b, const struct bench *bench)
 
 int main(int argc, char **argv)
 {
-	struct bucket_run run = { .run = { .rounds = 1, .seconds = 8 }, .guests = 300 };
+	struct bucket_run run = { .run = { .rounds = 1, .seconds = 30 }, .guests = 300 };
 	struct bench b;
 	int r = parse(argc, argv, &run);
 
