@@ -108,7 +108,7 @@ static int add_net(struct devices *d, const struct option_net *o, void (*broken)
 
 	if (tap < 0)
 		return tap;
-	r = vnet_init(v, d->n_nets, &d->vm->mem, tap, o->mac);
+	r = vnet_init(v, d->n_nets, &d->vm->mem, tap, o);
 	d->n_nets++;
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "net");

@@ -146,6 +146,17 @@ static bool parse_mac(const char *s, uint8_t mac[6])
 	       s[end] == '\0' && !(mac[0] & 1);
 }
 
+/* From what a link of IPv4 has at least. */
+static bool parse_mtu(const char *s, uint16_t *mtu)
+{
+	uint64_t n;
+
+	if (str_to_u64(s, &n) < 0 || n < 68 || n > UINT16_MAX)
+		return false;
+	*mtu = (uint16_t)n;
+	return true;
+}
+
 static int set_net(struct options *o, char *arg, struct cos_err *err)
 {
 	struct option_net n = { .tap = strsep(&arg, ","),
@@ -155,7 +166,8 @@ static int set_net(struct options *o, char *arg, struct cos_err *err)
 	while (arg) {
 		char *word = strsep(&arg, ",");
 
-		if (strncmp(word, "mac=", 4) != 0 || !parse_mac(word + 4, n.mac))
+		if (!(strncmp(word, "mac=", 4) == 0 && parse_mac(word + 4, n.mac)) &&
+		    !(strncmp(word, "mtu=", 4) == 0 && parse_mtu(word + 4, &n.mtu)))
 			return bad(err, "net", word);
 	}
 	if (!n.tap[0])

@@ -21,6 +21,7 @@ struct option_disk {
 struct option_net {
 	const char *tap;
 	uint8_t mac[6];
+	uint16_t mtu; /* that the guest is told; 0: none */
 };
 
 struct options {

@@ -5,13 +5,13 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "lib/base/own.h"
-#include "vmm/option.h"
 #include "vmm/vnet.h"
 
 #define HEADER sizeof(struct virtio_net_hdr_v1)
@@ -169,7 +169,7 @@ static const struct vdev_kind kind = {
 	.features = BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_CSUM) |
 		    BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) |
 		    BIT(VIRTIO_NET_F_HOST_TSO6),
-	.config_size = 8, /* address and status */
+	.config_size = offsetof(struct virtio_net_config, speed),
 	.counters = { [RX_BYTES] = "rx_bytes",
 		      [RX_FRAMES] = "rx_frames",
 		      [TX_BYTES] = "tx_bytes",
@@ -179,14 +179,15 @@ static const struct vdev_kind kind = {
 	.reset = reset,
 };
 
-int vnet_init(struct vnet *v, unsigned number, const struct mem *mem, int tap, const uint8_t mac[6])
+int vnet_init(struct vnet *v, unsigned number, const struct mem *mem, int tap,
+	      const struct option_net *o)
 {
-	struct virtio_net_config config = { .status = VIRTIO_NET_S_LINK_UP };
+	struct virtio_net_config config = { .status = VIRTIO_NET_S_LINK_UP, .mtu = o->mtu };
 	int r;
 
 	*v = (struct vnet){ .tap = { .fd = tap, .ready = on_tap } };
-	r = vdev_init(&v->d, &kind, number, mem, 0);
-	memcpy(config.mac, mac, sizeof(config.mac));
+	r = vdev_init(&v->d, &kind, number, mem, o->mtu ? BIT(VIRTIO_NET_F_MTU) : 0);
+	memcpy(config.mac, o->mac, sizeof(config.mac));
 	memcpy(v->d.config, &config, kind.config_size);
 	return r;
 }

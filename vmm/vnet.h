@@ -4,6 +4,7 @@
  * header say is the kernel's to check. */
 #pragma once
 
+#include "vmm/option.h"
 #include "vmm/virtio.h"
 
 struct vnet {
@@ -17,5 +18,5 @@ struct vnet {
 int vnet_open_tap(const char *source, struct cos_err *err);
 /* TAP is taken over, also on failure. The caller adds v->tap to the loop with EPOLLIN. */
 int vnet_init(struct vnet *v, unsigned number, const struct mem *mem, int tap,
-	      const uint8_t mac[6]);
+	      const struct option_net *o);
 void vnet_done(struct vnet *v);

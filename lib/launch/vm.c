@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/if_ether.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
@@ -228,8 +229,13 @@ static void add_net(const struct launch *l, struct command *c)
 {
 	const uint8_t *m = l->net->mac[1];
 
-	addf(c, "--net", "fd:%d,mac=%02x:%02x:%02x:%02x:%02x:%02x", number_of(VM_TAP), m[0], m[1],
-	     m[2], m[3], m[4], m[5]);
+	char mtu[16] = "";
+
+	/* ETH_DATA_LEN is what a card has of which nobody says anything */
+	if (l->net->mtu != ETH_DATA_LEN && l->net->mtu <= ETH_MAX_MTU)
+		str_fmt(mtu, sizeof(mtu), ",mtu=%u", l->net->mtu);
+	addf(c, "--net", "fd:%d,mac=%02x:%02x:%02x:%02x:%02x:%02x%s", number_of(VM_TAP), m[0], m[1],
+	     m[2], m[3], m[4], m[5], mtu);
 }
 
 static void make_command(const struct launch *l, struct command *c)

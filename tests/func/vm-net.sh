@@ -3,6 +3,8 @@
 . "$(dirname "$0")/net-lib.sh"
 [ -e /dev/kvm ] || modprobe kvm-amd 2>/dev/null || modprobe kvm-intel 2>/dev/null
 [ -e /dev/kvm ] || { echo "1..0 # SKIP no /dev/kvm"; kill $outside_pid; trap - EXIT; exit 0; }
+ip link set up0 mtu 9000
+outside ip link set eth0 mtu 9000
 net_setup '{"net.pool": "10.88.0.0/24", "net.pool6": "fd88::/64", "net.cap": "100Mbit"}'
 
 ping_of() { # NAME COUNT SIZE KEY=VALUE...: a machine that asks the outside for echoes
@@ -29,6 +31,7 @@ before=$(classes)
 ping_of m1 1 56
 ok "a machine with a card starts" "$COSCTL" start m1
 ok "it finds the gateway" await says m1 gateway
+ok "its card has the uplink's MTU" says m1 'mtu 9000'
 ok "it gets an answer from outside" await says m1 'echoes 1'
 is "from an address of the pool" "$("$COSCTL" status m1 | sed -n 's/^ipv4 *//p')" 10.88.0.2
 ping_of m2 300 1000 net.ceil=2Mbit

@@ -57,7 +57,7 @@ static int new_file(size_t size)
 /* Once: devices are reset between inputs, as a guest would. */
 static void setup(void)
 {
-	static const uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
+	static const struct option_net card = { .mac = { 2, 0, 0, 0, 0, 1 }, .mtu = 9000 };
 	struct console_taker taker;
 	struct cos_err err;
 	struct disk disk;
@@ -79,7 +79,7 @@ static void setup(void)
 	check(vblk_init(&cow, 1, &mem, &disk) == 0);
 	check(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) == 0);
 	peer = sv[1];
-	check(vnet_init(&net, 0, &mem, sv[0], mac) == 0);
+	check(vnet_init(&net, 0, &mem, sv[0], &card) == 0);
 }
 
 static void write_register(struct vdev *d, uint64_t at, uint64_t value)

@@ -334,10 +334,15 @@ static void the_network(void)
 	n = next_frame(s, EXPERIMENT, frame, sizeof(frame));
 	ok(n == 100 && memcmp(frame + 14, "to the guest..", 14) == 0, "and comes back from there");
 	ok(run_end(&r) == 0 && strstr(r.text, "got 112\nbuffers 1\n"), "with the header of virtio");
+	ok(!strstr(r.text, "mtu"), "no MTU is told");
 	run_done(&r);
 	ok(run_whole(&r, ARGS("--net", "fd:0")) == 2 && run_logged(&r, "not a tap"), "not a tap");
 	run_done(&r);
 	ok(run_whole(&r, ARGS("--net", "t0,mac=01:00:00:00:00:01")) == 2, "an address of a group");
+	run_done(&r);
+	ok(run_whole(&r, ARGS("--net", "t0,mtu=67")) == 2, "a MTU too small for IPv4");
+	run_done(&r);
+	ok(run_whole(&r, ARGS("--net", "t0,mtu=65536")) == 2, "one too large for the card");
 	run_done(&r);
 }
 
@@ -364,8 +369,9 @@ static void the_stream(void)
 	if (!open_wire(&tap, &s))
 		return;
 	run_start(&r, ARGS("--cmdline", "test=serve cos.ip=10.0.0.2", "--net",
-			   spec("%s,mac=02:00:00:00:00:42%s", run_fd(tap), "")));
+			   spec("%s,mac=02:00:00:00:00:42%s", run_fd(tap), ",mtu=9000")));
 	ok(run_says(&r, "serving\n"), "a machine that serves");
+	ok(strstr(r.text, "mtu 9000\n"), "is told the MTU of its link");
 	ok(send(s, who_has, sizeof(who_has), 0) == sizeof(who_has) &&
 		   next_frame(s, ETH_P_ARP, frame, sizeof(frame)) == 60 && frame[21] == 2 &&
 		   frame[27] == 0x42 && memcmp(frame + 28, order + 30, 4) == 0,

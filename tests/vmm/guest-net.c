@@ -1,13 +1,25 @@
 /* tests/vmm/guest-net.c - the mini guest in a network */
 #include "tests/vmm/guest-virtio.h"
 
+/* Says which MTU the link has, if it is told. */
+static void net_device(uint64_t at)
+{
+	uint32_t mtu = 1 << 3;
+
+	mmio_write(at + FEATURES_SEL, 0);
+	mtu &= mmio_read(at + FEATURES);
+	device_start(at, 1 << 5 | mtu, 2);
+	if (mtu)
+		say("mtu", *(volatile uint16_t *)at_address(at + CONFIG + 10));
+}
+
 /* Sends a frame, waits for one and sends it back. */
 void test_net(void)
 {
 	uint64_t at = device_find(ID_NET, 0);
 	uint32_t n;
 
-	device_start(at, 1 << 5, 2);
+	net_device(at);
 	queue_part(&queues[0], pages[0], 2048, true);
 	queue_post(at, 0);
 	memset(pages[1], 0, 12);
@@ -169,7 +181,7 @@ static uint64_t net_start(struct address *us, struct address *gateway)
 
 	us->ip = address_of("cos.ip");
 	*gateway = (struct address){ .ip = address_of("cos.gw") };
-	device_start(at, 1 << 5, 2);
+	net_device(at);
 	for (unsigned i = 0; i < 6; i++)
 		us->mac[i] = *(volatile uint8_t *)at_address(at + CONFIG + i);
 	memset(pages[1], 0, sizeof(pages[1]));
