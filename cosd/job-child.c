@@ -40,14 +40,16 @@ static void tell_error(int fd, const struct cos_err *err)
 	json_dumpfd(j, fd, JSON_COMPACT | JSON_ENSURE_ASCII);
 }
 
-static void enter_groups(const struct job_child *c, const struct cg_topo *topo)
+static void enter_groups(const struct job_child *c, const struct launch_host *host)
 {
 	int tasks[CG_HIER_MAX + 1];
 	struct cos_err err;
-	int r = cg_open_tasks(topo, c->cg, tasks, &err);
+	int r = cg_open_tasks(&host->topo, c->cg, tasks, &err);
 
 	if (r == 0) {
 		r = cg_enter_self(tasks);
+		if (r == 0)
+			r = proc_set_oom_adj(getpid(), host->oom_adj);
 		if (r < 0)
 			cos_fail(&err, COS_E_KERNEL, -r, "enter the control groups");
 	}
@@ -71,7 +73,7 @@ static int follow_worker(const struct job_child *c)
 	return fcntl(lock, F_DUPFD_CLOEXEC, 100);
 }
 
-static void run_child(const struct job_child *c, const struct cg_topo *topo, char *const *argv)
+static void run_child(const struct job_child *c, const struct launch_host *host, char *const *argv)
 {
 	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL };
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), keep, input, guest, lock = -1;
@@ -80,7 +82,7 @@ static void run_child(const struct job_child *c, const struct cg_topo *topo, cha
 	fcntl(c->out, F_SETFL, 0);
 	fcntl(c->errors, F_SETFL, 0);
 	if (c->cg)
-		enter_groups(c, topo);
+		enter_groups(c, host);
 	else if ((lock = follow_worker(c)) < 0) /* what is in a guest's groups may be frozen */
 		_exit(125);
 	input = c->input < 0 ? -1 : fcntl(c->input, F_DUPFD_CLOEXEC, 100);
@@ -98,10 +100,10 @@ static void run_child(const struct job_child *c, const struct cg_topo *topo, cha
 }
 
 /* As fork(), with the child in the guest's groups. */
-pid_t job_fork(const struct job_child *c, const struct cg_topo *topo, char *const *argv,
+pid_t job_fork(const struct job_child *c, const struct launch_host *host, char *const *argv,
 	       struct cos_err *err)
 {
-	auto_close int group = c->cg ? cg_exec_dir(topo, c->cg, err) : -1;
+	auto_close int group = c->cg ? cg_exec_dir(&host->topo, c->cg, err) : -1;
 	struct clone_args ca = {
 		.flags = group >= 0 ? CLONE_INTO_CGROUP : 0,
 		.exit_signal = SIGCHLD,
@@ -109,11 +111,11 @@ pid_t job_fork(const struct job_child *c, const struct cg_topo *topo, char *cons
 	};
 	pid_t pid;
 
-	if (c->cg && group < 0 && topo->v2 >= 0)
+	if (c->cg && group < 0 && host->topo.v2 >= 0)
 		return group;
 	pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
 	if (pid == 0)
-		run_child(c, topo, argv);
+		run_child(c, host, argv);
 	if (pid < 0 && errno == EAGAIN && c->cg)
 		return cos_advise(err, cos_fail(err, COS_E_ADMISSION, EAGAIN, "clone3"),
 				  "the guest may have reached its pids.max: 'cosctl stats' tells");

@@ -6,7 +6,7 @@
 #include "lib/base/err.h"
 
 struct cg_guest;
-struct cg_topo;
+struct launch_host;
 
 /* What becomes of the child; all borrowed. */
 struct job_child {
@@ -19,7 +19,7 @@ struct job_child {
 
 /* The program cow-fs for the daemon that runs as EXE: a descriptor, or -errno. Leaf. */
 int job_program(const char *exe);
-/* Starts it. The child dies with the worker; if it is not in a guest's groups, jobs_await_old()
- * waits for it and for what it starts. */
-pid_t job_fork(const struct job_child *c, const struct cg_topo *topo, char *const *argv,
+/* Starts it. A child that is not in a guest's groups dies with the worker, and jobs_await_old()
+ * waits for it and for what it starts; one that is there may outlive the worker. */
+pid_t job_fork(const struct job_child *c, const struct launch_host *host, char *const *argv,
 	       struct cos_err *err);

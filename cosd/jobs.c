@@ -312,7 +312,7 @@ static int spawn(struct job *j, struct job_child *c, char *const *argv, struct c
 	c->program = program;
 	c->out = out[1];
 	c->errors = errors[1];
-	pid = job_fork(c, &j->d->host.topo, argv, err);
+	pid = job_fork(c, &j->d->host, argv, err);
 	close(out[1]);
 	close(errors[1]);
 	j->out.fd = out[0];

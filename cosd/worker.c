@@ -161,6 +161,7 @@ static int open_host(struct daemon *d, struct cos_err *err)
 	if (r < 0)
 		return r;
 	raise_nofile(d);
+	d->host.oom_adj = launch_oom_adj();
 	d->host.init = launch_init_open(err);
 	if (d->host.init < 0)
 		return d->host.init;

@@ -216,6 +216,27 @@ int proc_write_maps(pid_t pid, uint32_t base, uint32_t count)
 	return 0;
 }
 
+int proc_oom_adj(pid_t pid, int *ret)
+{
+	char path[40], buf[16];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+	n = io_read_at(AT_FDCWD, path, buf, sizeof(buf));
+	if (n < 0)
+		return (int)n;
+	*ret = (int)strtol(buf, NULL, 10);
+	return 0;
+}
+
+int proc_set_oom_adj(pid_t pid, int adj)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+	return io_writef_at(AT_FDCWD, path, "%d", adj);
+}
+
 int proc_open_ns(pid_t pid, const char *name)
 {
 	char path[40];

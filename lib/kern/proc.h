@@ -34,6 +34,9 @@ int proc_forget_use(pid_t pid);
 
 /* Writes the maps: ids 0..COUNT-1 inside are BASE..BASE+COUNT-1 outside. */
 int proc_write_maps(pid_t pid, uint32_t base, uint32_t count);
+/* How gladly the kernel ends PID when memory runs out: -1000 to 1000. */
+int proc_oom_adj(pid_t pid, int *ret);
+int proc_set_oom_adj(pid_t pid, int adj);
 /* Opens /proc/PID/ns/NAME. */
 int proc_open_ns(pid_t pid, const char *name);
 

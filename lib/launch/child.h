@@ -65,6 +65,9 @@ int who_find(const char *text, struct who *ret, struct cos_err *err);
 /* The same with the texts of the two files, which are cut up; NULL: not there. */
 int who_parse(const char *text, char *passwd, char *group, struct who *ret, struct cos_err *err);
 
+/* Where PID stands when memory runs out. What it makes stands there, too. It has to be told from
+ * outside, by the host's root: in a user namespace nobody has the file. */
+int child_oom_adj(pid_t pid, const struct launch_host *host, struct cos_err *err);
 /* The guest's rlimit.* on process PID, 0: the caller. */
 int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host,
 		  struct cos_err *err);

@@ -21,6 +21,7 @@
 #include "lib/base/io.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
+#include "lib/kern/proc.h"
 #include "lib/launch/child.h"
 #include "lib/launch/guest.h"
 
@@ -55,6 +56,13 @@ int child_become_root(struct cos_err *err)
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "become root of the user namespace");
 	return 0;
+}
+
+int child_oom_adj(pid_t pid, const struct launch_host *host, struct cos_err *err)
+{
+	int r = proc_set_oom_adj(pid, host->oom_adj);
+
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "oom_score_adj=%d", host->oom_adj) : 0;
 }
 
 int child_rlimits(pid_t pid, const struct spec *spec, const struct launch_host *host,

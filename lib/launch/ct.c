@@ -289,8 +289,11 @@ static int prepare_wait(struct launch *l, struct cos_err *err)
 /* limits of the process itself, set from outside: the guest's root may lower but not raise them */
 static int rlimits_set(struct launch *l, struct cos_err *err)
 {
-	int r = l->spec->userns ? child_be(l->id_base) : 0;
+	int r = child_oom_adj(l->pid, l->host, err);
 
+	if (r < 0)
+		return r;
+	r = l->spec->userns ? child_be(l->id_base) : 0;
 	if (r < 0)
 		cos_fail(err, COS_E_KERNEL, -r, "become id %u", l->id_base);
 	else

@@ -134,7 +134,9 @@ int exec_helper(struct launch_exec *x, int sock)
 
 	proc_reset_signals();
 	umask(022);
-	r = cg_open_tasks(&x->host->topo, x->cg, tasks, &err);
+	r = child_oom_adj(getpid(), x->host, &err);
+	if (r == 0)
+		r = cg_open_tasks(&x->host->topo, x->cg, tasks, &err);
 	if (r == 0) {
 		r = cg_enter_self(tasks);
 		if (r < 0)

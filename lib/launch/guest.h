@@ -34,6 +34,7 @@ struct launch_host {
 	int init;           /* sealed memory that holds cos-init */
 	int vmm;            /* the same with cos-vmm; -1: it is not there */
 	uint64_t nofile[2]; /* RLIMIT_NOFILE, soft and hard, that guests get */
+	int oom_adj;        /* launch_oom_adj() */
 };
 
 /* A profile's words in the kernel's form; made once, used by every start and exec with the same
@@ -176,6 +177,9 @@ void launch_rules_done(struct launch_rules *r);
 
 /* cos-init, as sealed memory. Returns its descriptor. */
 int launch_init_open(struct cos_err *err);
+/* The oom_score_adj of guests: when the host's memory runs out they go before what serves all of
+ * them. It is above the caller's, which anybody may do. */
+int launch_oom_adj(void);
 
 /* A command in a running guest. */
 struct launch_exec {

@@ -23,6 +23,14 @@ int launch_init_open(struct cos_err *err)
 	return take_fd(fd);
 }
 
+int launch_oom_adj(void)
+{
+	int own = 0;
+
+	proc_oom_adj(getpid(), &own);
+	return own > 800 ? 1000 : own < 0 ? 200 : own + 200;
+}
+
 int launch_vmm_seal(int fd)
 {
 	auto_close int sealed = proc_seal(fd, "cos-vmm");

@@ -373,6 +373,9 @@ static int birth(struct launch *l, struct cos_err *err)
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "write the maps of ids %u..%u", l->id_base,
 				l->id_base + LAUNCH_IDS - 1);
+	r = child_oom_adj(l->pid, l->host, err);
+	if (r < 0)
+		return r;
 	r = msg_send(l->sync, MSG_GO, 0, NULL, 0);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "tell the machine's process") : 0;
 }

@@ -116,6 +116,7 @@ static int open_host(struct host *h, struct cos_err *err)
 		skip_all(err->why);
 	host_of_exit = h;
 	h->launch.nofile[0] = h->launch.nofile[1] = 256;
+	h->launch.oom_adj = launch_oom_adj();
 	h->launch.init = launch_init_open(err);
 	r = h->launch.init < 0 ? h->launch.init : cowfs_open(state, &h->cow, err);
 	r = r < 0 ? r : cowfs_probe(h->cow.dir, err);

@@ -20,6 +20,11 @@ ok "start" "$COSCTL" start g1
 ok "status of a running guest" "$COSCTL" status g1
 is "exec" "$("$COSCTL" exec g1 -- echo hello)" hello
 is "exec passes standard input" "$(echo through | "$COSCTL" exec g1 -- cat)" through
+adj=$(cat /proc/self/oom_score_adj)
+adj=$((adj < 0 ? 200 : adj > 800 ? 1000 : adj + 200))
+is "the kernel prefers guests when memory runs out" "$(cat "/proc/$("$COSCTL" status g1 | awk '$1 == "pid" { print $2 }')/oom_score_adj")" "$adj"
+is "what they make" "$("$COSCTL" run --rm --template busybox t2 -- sh -c '(cat /proc/self/oom_score_adj)')" "$adj"
+is "and what is run in them" "$("$COSCTL" exec g1 -- cat /proc/self/oom_score_adj)" "$adj"
 "$COSCTL" exec g1 -- sh -c 'exit 9'
 is "exec exits with the command's status" "$?" 9
 fails "a command that is not there" 127 "nosuch" "$COSCTL" exec g1 -- nosuch

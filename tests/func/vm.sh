@@ -97,6 +97,8 @@ if [ -n "$pit" ]; then
 else
 	skip "with KVM's thread" "no kvm-pit: another pid namespace"
 fi
+adj=$(cat /proc/self/oom_score_adj)
+is "the kernel prefers it when memory runs out" "$(cat "/proc/$pid/oom_score_adj")" $((adj < 0 ? 200 : adj > 800 ? 1000 : adj + 200))
 like "and without rights" "$(grep CapEff "/proc/$pid/status")" '0000000000000000'
 base=$("$COSCTL" list -o json spin | sed -n 's/.*"id_base": *\([0-9]*\).*/\1/p')
 is "as nobody among the slot's ids" "$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")" $((base + 65534))
