@@ -354,6 +354,8 @@ int net_admit(struct guest *g, struct cos_err *err)
 
 void net_adopt(struct guest *g)
 {
+	struct list *p;
+
 	if (!g->d->net.on || !modes[g->lease.mode].link)
 		return;
 	g->net = malloc(sizeof(*g->net));
@@ -361,6 +363,12 @@ void net_adopt(struct guest *g)
 		return;
 	fill(g, g->net);
 	g->net->attached = true;
+	list_for_each(p, &g->d->guests) { /* those before it did not know its link */
+		const struct guest *e = list_entry(p, struct guest, link);
+
+		if (e != g && e->net && is_peer(&e->spec.net, g->name))
+			find_friends(e, &e->spec.net, e->net);
+	}
 	net_quota_touch(g->d);
 }
 

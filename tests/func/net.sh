@@ -147,6 +147,10 @@ ok "a peer does" "$COSCTL" exec g3 -- ping -c 1 -W 5 10.88.0.2
 ok "the guest gets answers of all" "$COSCTL" exec g1 -- ping -c 1 -W 5 10.88.0.3
 "$COSCTL" restart --timeout 0 g3
 ok "also one that was started later" "$COSCTL" exec g3 -- ping -c 1 -W 5 10.88.0.2
+worker=$(cat "$T/run/cosd.pid")
+kill -9 "$worker"
+await sh -c "[ \"\$(cat '$T/run/cosd.pid')\" != $worker ] && '$COSCTL' version"
+ok "and after the worker was replaced" "$COSCTL" exec g3 -- ping -c 1 -W 5 10.88.0.2
 "$COSCTL" set g1 'net.peers=[]'
 fails "none may" 1 '' "$COSCTL" exec g3 -- ping -c 1 -W 1 10.88.0.2
 ok "the host may" busybox ping -c 1 -W 5 10.88.0.2
