@@ -100,10 +100,11 @@ static int load_guest(struct daemon *d, const struct stored *s, struct cos_err *
 	return 0;
 }
 
-static struct keep_item *find_item(struct recovery *r, const char *name, unsigned slot)
+static struct keep_item *find_item(struct recovery *r, const char *name, const struct record *rec)
 {
 	for (unsigned i = 0; i < r->n; i++) {
-		if (r->items[i].m.slot == slot && strcmp(r->items[i].m.name, name) == 0)
+		if (r->items[i].m.slot == rec->slot && r->items[i].m.pid == rec->pid &&
+		    strcmp(r->items[i].m.name, name) == 0)
 			return &r->items[i];
 	}
 	return NULL;
@@ -181,7 +182,7 @@ static void recover_guest(struct recovery *r, struct guest *g)
 			guest_wind_up(g);
 		return;
 	}
-	item = find_item(r, g->name, rec.slot);
+	item = find_item(r, g->name, &rec);
 	if (adopt(r, g, &rec, item, &err) == 0)
 		return;
 	/* It ended while nobody looked. */
