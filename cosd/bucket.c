@@ -49,14 +49,23 @@ struct cpu_bucket {
 
 /* --- what outlives the worker --- */
 
+/* NULL: none is kept, also of a guest that was started when id.count was larger. */
+static struct saved *saved_of(const struct cpu_bucket *k)
+{
+	const struct daemon *d = k->g->d;
+
+	return d->saved_buckets && (unsigned)k->g->slot < d->args->id_count
+		       ? (struct saved *)d->saved_buckets + k->g->slot
+		       : NULL;
+}
+
 static void save(const struct cpu_bucket *k)
 {
-	struct saved *s = k->g->d->saved_buckets;
+	struct saved *s = saved_of(k);
 	struct copy *to;
 
 	if (!s)
 		return;
-	s += k->g->slot;
 	to = &s->copy[(s->seq + 1) % 2];
 	*to = (struct copy){ (uint64_t)k->g->pid, k->looked_usec, k->usage_nsec, k->b };
 	s->magic = FILE_MAGIC;
@@ -65,12 +74,11 @@ static void save(const struct cpu_bucket *k)
 
 static bool load(struct cpu_bucket *k)
 {
-	const struct saved *s = k->g->d->saved_buckets;
+	const struct saved *s = saved_of(k);
 	const struct copy *c;
 
 	if (!s)
 		return false;
-	s += k->g->slot;
 	c = &s->copy[s->seq % 2];
 	if (s->magic != FILE_MAGIC || c->pid != (uint64_t)k->g->pid ||
 	    c->looked_usec > k->looked_usec)

@@ -67,6 +67,7 @@ struct daemon {
 		struct loop_timer look;
 		struct loop_source round;  /* pidfd of the process that takes memory; -1 */
 		struct memory_note *notes; /* by slot, shared with that */
+		unsigned n_notes;
 		int meminfo;
 		uint64_t rest_until; /* the last round found nothing to take */
 		bool failed;         /* and that was said */
@@ -114,6 +115,10 @@ void slot_name(int slot, char buf[static SLOT_NAME_SIZE]);
 void slot_retire(struct daemon *d, unsigned slot);
 void slot_reaper_fire(struct loop_timer *t);
 
+#define SLOTS_MAX 32768 /* the most that id.count can be */
+/* All slots are below this: id.count, or more while guests run that were started when it was
+ * larger. */
+unsigned slots_end(const struct daemon *d);
 /* A slot for the pool: only while a quarter of all is free. -1: none. */
 int slot_lease_spare(struct daemon *d);
 /* Frees a slot that never had control groups. */

@@ -124,24 +124,14 @@ static int is_shown(const char *name, void *arg)
 }
 
 /* Guests may still run with the ids of a daemon that was killed. */
-static bool has_guests(int lock)
+static bool has_guests(const char *runtime_dir)
 {
-	char runtime[1024], path[1100];
+	char path[1100];
 	auto_close int dir = -1;
 
-	if (lseek(lock, 0, SEEK_SET) < 0 || io_read_fd(lock, runtime, sizeof(runtime)) <= 0)
-		return false;
-	str_fmt(path, sizeof(path), "%s/guests", runtime);
+	str_fmt(path, sizeof(path), "%s/guests", runtime_dir);
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return io_each_entry(dir, is_shown, NULL) > 0;
-}
-
-static bool is_of(int lock, const char *runtime_dir)
-{
-	char have[1024];
-
-	return lseek(lock, 0, SEEK_SET) == 0 && io_read_fd(lock, have, sizeof(have)) > 0 &&
-	       strcmp(have, runtime_dir) == 0;
 }
 
 /* Whether somebody has NAME; what nobody has any more is removed. OWN: its block was ours before.
@@ -149,18 +139,20 @@ static bool is_of(int lock, const char *runtime_dir)
 static bool is_taken(int dir, const char *name, const char *runtime_dir, bool *ret_own)
 {
 	auto_close int fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	char owner[1024];
 
 	*ret_own = false;
 	if (fd < 0)
 		return false;
 	if (io_lock(fd) < 0)
 		return true;
-	if (is_of(fd, runtime_dir)) {
-		*ret_own = true;
-		return false;
+	if (io_read_fd(fd, owner, sizeof(owner)) > 0) {
+		*ret_own = strcmp(owner, runtime_dir) == 0;
+		if (*ret_own)
+			return false;
+		if (has_guests(owner))
+			return true;
 	}
-	if (has_guests(fd))
-		return true;
 	unlinkat(dir, name, 0);
 	return false;
 }
@@ -170,6 +162,7 @@ struct search {
 	int dir;
 	const char *runtime_dir;
 	uint64_t base, n;
+	bool has_guests; /* there are some of RUNTIME_DIR */
 };
 
 static bool is_block(const char *name, uint64_t *ret_base, uint64_t *ret_count)
@@ -190,7 +183,7 @@ static int is_in_the_way(const char *name, void *arg)
 /* Whether BASE..BASE+N is free of all other instances' blocks. */
 static bool is_free(int dir, const char *runtime_dir, uint64_t base, uint64_t n)
 {
-	struct search s = { dir, runtime_dir, base, n };
+	struct search s = { .dir = dir, .runtime_dir = runtime_dir, .base = base, .n = n };
 
 	return io_each_entry(dir, is_in_the_way, &s) == 0;
 }
@@ -218,15 +211,22 @@ static int is_own(const char *name, void *arg)
 	uint64_t count;
 	bool own = false;
 
-	if (is_block(name, &s->base, &count) && count == s->n)
+	if (is_block(name, &s->base, &count))
 		is_taken(s->dir, name, s->runtime_dir, &own);
-	return own;
+	if (!own || count == s->n || s->has_guests)
+		return own;
+	unlinkat(s->dir, name, 0);
+	return 0;
 }
 
-/* The block that this runtime directory had before, if its file is still there. */
+/* The block that this runtime directory had before, if its file is still there. While guests run it
+ * begins where it did, also if it is of another size: their slots count from there. */
 static bool find_own(int dir, const char *runtime_dir, uint64_t count, uint64_t *ret)
 {
-	struct search s = { .dir = dir, .runtime_dir = runtime_dir, .n = count };
+	struct search s = { .dir = dir,
+			    .runtime_dir = runtime_dir,
+			    .n = count,
+			    .has_guests = has_guests(runtime_dir) };
 
 	if (io_each_entry(dir, is_own, &s) <= 0)
 		return false;
@@ -241,6 +241,14 @@ static int find_block(int dir, const char *runtime_dir, uint64_t base, uint64_t 
 	int fd;
 
 	if (find_own(dir, runtime_dir, count, &own)) {
+		if (own + n > IDS_END || !is_free(dir, runtime_dir, own, n))
+			return cos_advise(err,
+					  cos_fail(err, COS_E_IN_USE, 0,
+						   "guests run with ids from %" PRIu64
+						   " on, where there is no room for %" PRIu64
+						   " ranges",
+						   own, count),
+					  "stop them, or set id.count in cosd.json to what it was");
 		*ret_base = (uint32_t)own;
 		fd = take(dir, runtime_dir, own, count);
 		return fd < 0 ? cos_fail(err, COS_E_KERNEL, -fd, "lock the block of user ids") : fd;

@@ -398,7 +398,7 @@ static void round_ended(struct loop_source *s, uint32_t events)
 	(void)events;
 	if (proc_exit_status(s->fd, &status) < 0)
 		return;
-	for (uint64_t i = 0; i < d->args->id_count; i++)
+	for (unsigned i = 0; i < d->memory.n_notes; i++)
 		vain = vain && !d->memory.notes[i].taken && !d->memory.notes[i].lend;
 	d->memory.rest_until = vain ? clock_usec() + REST_USEC : 0;
 	proc_reap(s->fd);
@@ -412,7 +412,7 @@ static void round_ended(struct loop_source *s, uint32_t events)
 		if (g->pid > 0 && g->slot >= 0)
 			take_note(g, status == 0);
 	}
-	memset(d->memory.notes, 0, d->args->id_count * sizeof(*d->memory.notes));
+	memset(d->memory.notes, 0, d->memory.n_notes * sizeof(*d->memory.notes));
 }
 
 /* --- looks --- */
@@ -510,8 +510,9 @@ static void look(struct loop_timer *t)
 
 void memory_init(struct daemon *d)
 {
-	size_t size = d->args->id_count * sizeof(struct memory_note);
-	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned n = slots_end(d); /* guests that begin later have slots below id.count */
+	void *at = mmap(NULL, n * sizeof(struct memory_note), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	d->memory.round.fd = -1;
 	d->memory.look.fire = look;
@@ -522,6 +523,7 @@ void memory_init(struct daemon *d)
 		return;
 	}
 	d->memory.notes = at;
+	d->memory.n_notes = n;
 	loop_timer_set(&d->loop, &d->memory.look, LOOK_USEC);
 }
 

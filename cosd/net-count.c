@@ -60,8 +60,9 @@ static int note_class(uint16_t id, const struct htb_count *c, void *arg)
 
 void net_look(struct daemon *d)
 {
-	auto_free struct guest **by_slot = calloc(d->args->id_count, sizeof(struct guest *));
-	struct looking w = { by_slot, d->args->id_count, NET_TREE_OUT };
+	unsigned n = slots_end(d);
+	auto_free struct guest **by_slot = calloc(n, sizeof(struct guest *));
+	struct looking w = { by_slot, n, NET_TREE_OUT };
 	const int trees[NET__TREES] = { d->net.uplink, d->net.ifb };
 	struct cos_err ignored; /* as of the last look, then */
 	struct list *p;

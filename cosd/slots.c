@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "cosd/daemon.h"
+#include "cosd/guest.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 #include "lib/kern/cg.h"
@@ -43,6 +43,20 @@ static int lowest_free(struct daemon *d)
 		}
 	}
 	return -1;
+}
+
+unsigned slots_end(const struct daemon *d)
+{
+	unsigned end = d->args->id_count;
+	const struct list *p;
+
+	list_for_each(p, &d->guests) {
+		const struct guest *g = list_entry(p, struct guest, link);
+
+		if (g->slot >= 0 && (unsigned)g->slot >= end)
+			end = (unsigned)g->slot + 1;
+	}
+	return end;
 }
 
 int slot_lease_spare(struct daemon *d)

@@ -190,7 +190,8 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 			"version", &version, "boot_id", &boot, "slot", &slot, "pid", &pid,
 			"start_ticks", &ticks, "started_usec", &started, "status", &status,
 			"reason", &reason, "stopping", &stopping, "post_stop", &post_stop, "sick",
-			&sick, "health", &health) < 0)
+			&sick, "health", &health) < 0 ||
+	    (pid > 0 && (slot < 0 || slot >= SLOTS_MAX)))
 		return -EBADMSG;
 	if (version != RECORD_VERSION || strcmp(boot, d->boot_id) != 0)
 		return -ESTALE;

@@ -223,4 +223,28 @@ is "which leaves nothing" "$("$COSCTL" list -o name | sort | tr '\n' ' ')" "n1 n
 ok "after a stop" "$COSCTL" stop --timeout 0 n1
 ok "there is room" "$COSCTL" start n3
 ok "for as many as before" "$COSCTL" exec n3 -- true
+"$COSCTL" delete --all --force
+kill -TERM "$(cat "$T/run/keep.pid")"
+await test ! -e "$T/run/keep.pid"
+echo '{"id.count": 60}' >"$T/cosd.json"
+cos_start_daemon
+"$COSCTL" create --template busybox 's{01..58}' cpu.rate=100m cpu.burst=2 -- sleep 1000
+"$COSCTL" start 's{01..58}'
+"$COSCTL" delete --force 's{01..57}'
+id_base() {
+	"$COSCTL" list -o json "$1" | sed -n 's/.*"id_base": *\([0-9]*\).*/\1/p'
+}
+base=$(id_base s58)
+first=$("$COSCTL" doctor -o json | sed -n 's/.*ids \([0-9]*\)\.\..*/\1/p' | head -1)
+kill -9 "$(cat "$T/run/keep.pid")" "$(cat "$T/run/cosd.pid")"
+echo '{"id.count": 3, "id.base": '$((first + 65536))'}' >"$T/cosd.json"
+cos_start_daemon
+worker=$(cat "$T/run/cosd.pid")
+is "with fewer ranges a guest keeps its ids" "$(id_base s58)" "$base"
+is "which it has" "$("$COSCTL" exec s58 -- awk '{ print $2 }' /proc/self/uid_map)" "$base"
+ok "and is served" "$COSCTL" stats s58
+"$COSCTL" create --template busybox s1 -- sleep 1000
+ok "another one starts" "$COSCTL" start s1
+is "with ids that count from where they did" "$(($(id_base s1) - first < 3 * 65536))" 1
+is "all by one worker" "$(cat "$T/run/cosd.pid")" "$worker"
 plan_done
