@@ -139,13 +139,20 @@ static void restart_fire(struct loop_timer *t)
 		try_again(g);
 }
 
+bool guest_forget_restart(struct guest *g)
+{
+	if (g->timer.at_usec == 0 || g->timer.fire != restart_fire)
+		return false;
+	loop_timer_clear(&g->timer);
+	return true;
+}
+
 bool guest_cancel_restart(struct guest *g)
 {
 	struct cos_err err;
 
-	if (g->timer.at_usec == 0 || g->timer.fire != restart_fire)
+	if (!guest_forget_restart(g))
 		return false;
-	loop_timer_clear(&g->timer);
 	cos_fail(&err, COS_E_STATE, 0, "%s was stopped before it was started again", g->name);
 	guest_answer_failed(g, &err);
 	return true;

@@ -327,6 +327,7 @@ int act_start(struct guest *g, struct cos_err *err)
 		r = acquire(g, err);
 	if (r < 0)
 		return r;
+	guest_forget_restart(g);
 	g->stop_asked = g->killed = g->sick = g->unsignalled = false;
 	memset(&g->end, 0, sizeof(g->end));
 	g->end.unhooked = true;

@@ -202,6 +202,8 @@ void guest_answer_health(struct guest *g, bool gone);
 void guest_answer_failed(struct guest *g, const struct cos_err *err);
 /* Whether a restart was due; it is not any more, and who waited for it is told. */
 bool guest_cancel_restart(struct guest *g);
+/* The same without a word: it starts for another reason. */
+bool guest_forget_restart(struct guest *g);
 /* The process ended with STATUS: the right event, teardown, answers, restart policy. */
 void guest_ended(struct guest *g, int status);
 /* The pidfd of a running guest is watched. */

@@ -206,6 +206,18 @@ does pre_start 'exit 1'
 fails "run whose pre_start fails" 125 'pre_start' "$COSCTL" run -d --template busybox brief "hooks=$HOOKS" -- true
 ok "leaves no guest" gone brief
 
+# --- a user's start while the policy's is planned ---
+anew
+create tired "hooks=$HOOKS" restart=on-failure -- false
+"$COSCTL" start tired
+planned() { # 100 ms, 200 ms and so on: the fifth is 1.6 s away
+	[ "$(field tired restarts)" = 5 ] && state_is tired failed
+}
+ok "a guest that fails again and again waits for its restart" await planned
+does pre_start 'sleep 5'
+ok "which does not disturb a start" "$COSCTL" start tired
+"$COSCTL" delete --force tired
+
 # --- a start that is called off ---
 anew
 does pre_start 'sleep 1000'
