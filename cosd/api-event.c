@@ -1,10 +1,5 @@
 /* cosd/api-event.c - the event log for clients: what was, and what comes */
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-
 #include "cosd/api.h"
-#include "lib/base/io.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
 
@@ -13,21 +8,17 @@ struct follow {
 	bool follow;
 };
 
-/* Lines are the log's own; a follower's queue is bounded by its connection. */
-static void send_file(struct call *c, const char *name, uint64_t since)
+struct sending {
+	struct call *c;
+	uint64_t since;
+};
+
+/* A client's queue is bounded by its connection. */
+static bool send_event(json_t *event, uint64_t seq, void *arg)
 {
-	auto_free char *text = NULL;
-	ssize_t n = io_slurp_at(c->d->state, name, 2 * c->d->conf.events_log_bytes + 65536, &text);
+	const struct sending *s = arg;
 
-	for (char *line = n > 0 ? text : NULL, *end; line && (end = strchr(line, '\n'));
-	     line = end + 1) {
-		auto_json json_t *e = json_loadb(line, (size_t)(end - line), 0, NULL);
-
-		if (!e || (uint64_t)json_integer_value(json_object_get(e, "seq")) < since)
-			continue;
-		if (!call_continue(c, json_pack("{s:O}", "event", e), NULL, 0))
-			return;
-	}
+	return seq < s->since || call_continue(s->c, json_pack("{s:O}", "event", event), NULL, 0);
 }
 
 static void follower_gone(struct call *c)
@@ -53,8 +44,8 @@ int api_event_follow(struct call *c, json_t *params, struct cos_err *err)
 	if (!c->more)
 		return cos_fail(err, COS_E_INVALID, 0,
 				"Follow answers many times: ask with \"more\"");
-	send_file(c, "events.log.1", p.since);
-	send_file(c, "events.log", p.since);
+	events_each(c->d, true, send_event, &(struct sending){ c, p.since });
+	events_each(c->d, false, send_event, &(struct sending){ c, p.since });
 	if (p.follow && c->conn) {
 		c->client_gone = follower_gone;
 		list_add_tail(&c->d->events.followers, &c->link);

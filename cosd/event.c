@@ -16,21 +16,28 @@
 #define LOG_NAME "events.log"
 #define OLD_NAME "events.log.1"
 
-/* The number of the last whole line; 0 when there is none. */
-static uint64_t last_seq(int dir, const char *name, size_t max)
+void events_each(const struct daemon *d, bool old,
+		 bool (*fn)(json_t *event, uint64_t seq, void *arg), void *arg)
 {
 	auto_free char *text = NULL;
-	ssize_t n = io_slurp_at(dir, name, max, &text);
-	uint64_t seq = 0;
+	ssize_t n = io_slurp_at(d->state, old ? OLD_NAME : LOG_NAME,
+				2 * d->conf.events_log_bytes + 65536, &text);
 
 	/* After a crash of the host there may be NULs in it. */
 	for (char *line = text, *end;
 	     n > 0 && (end = memchr(line, '\n', (size_t)(text + n - line))); line = end + 1) {
 		auto_json json_t *j = json_loadb(line, (size_t)(end - line), 0, NULL);
 
-		seq = j ? (uint64_t)json_integer_value(json_object_get(j, "seq")) : seq;
+		if (j && !fn(j, (uint64_t)json_integer_value(json_object_get(j, "seq")), arg))
+			return;
 	}
-	return seq;
+}
+
+static bool note_seq(json_t *event, uint64_t seq, void *arg)
+{
+	(void)event;
+	*(uint64_t *)arg = seq;
+	return true;
 }
 
 /* A crash may have cut the last line: the next one does not go on with it. */
@@ -58,13 +65,12 @@ static int open_log(struct daemon *d)
 
 int events_open(struct daemon *d, struct cos_err *err)
 {
-	size_t max = 2 * d->conf.events_log_bytes + 65536;
 	int r;
 
 	list_init(&d->events.followers);
-	d->events.seq = last_seq(d->state, LOG_NAME, max);
+	events_each(d, false, note_seq, &d->events.seq);
 	if (d->events.seq == 0)
-		d->events.seq = last_seq(d->state, OLD_NAME, max);
+		events_each(d, true, note_seq, &d->events.seq);
 	r = open_log(d);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "open %s/" LOG_NAME, d->args->state_dir) : 0;
 }

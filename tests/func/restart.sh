@@ -331,6 +331,12 @@ rm "$T/cosd.json"
 kill -HUP "$(cat "$T/run/keep.pid")"
 ok "the daemon lives without its file" "$COSCTL" version
 
+# --- what a crash of the host leaves in the log ---
+head -c 100 /dev/zero >>"$T/state/events.log"
+"$COSCTL" create --template busybox afterwards -- true # ends the line of zeros
+"$COSCTL" create --template busybox afterwards2 -- true
+like "events behind a hole in the log are told" "$("$COSCTL" events -o json)" '"guest": *"afterwards2"'
+
 # --- a careless starter ---
 "$COSD" --instance "$INSTANCE-y" --state-dir "$T/y-state" --runtime-dir "$T/y-run" <&- >&- 2>&- &
 await test -e "$T/y-run/cosd.pid"
