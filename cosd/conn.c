@@ -4,6 +4,7 @@
  * in each round of the loop so that others get their turn. A client that does not read is not read
  * from, and loses its connection when answers of a stream pile up. */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,9 +210,25 @@ static void refuse(int fd)
 	close(fd);
 }
 
-static void accept_one(struct daemon *d, int listener, bool root)
+/* When there is no descriptor left a client is refused with one that was kept for this: it would
+ * wait for ever, and the loop would find it waiting again and again. */
+static int take_client(struct daemon *d, int listener)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
+		return fd;
+	close_p(&d->spare_fd);
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		refuse(fd);
+	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return -1;
+}
+
+static void accept_one(struct daemon *d, int listener, bool root)
+{
+	int fd = take_client(d, listener);
 	struct ucred who;
 	socklen_t len = sizeof(who);
 	struct conn *c;
@@ -255,6 +272,7 @@ int conns_listen(struct daemon *d, struct cos_err *err)
 {
 	void (*const ready[])(struct loop_source *, uint32_t) = { root_ready, user_ready };
 
+	d->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	for (int i = 0; i < 2; i++) {
 		int r;
 

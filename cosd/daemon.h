@@ -37,6 +37,7 @@ struct daemon {
 	int specs, ephemeral, records, leases;
 	struct loop loop;
 	struct loop_source signals, listeners[2], keeper;
+	int spare_fd; /* conn.c */
 	struct cowfs cow;
 	struct launch_host host;
 	struct list guests; /* struct guest.link, by name */

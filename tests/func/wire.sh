@@ -74,4 +74,18 @@ COSD_ARGS="--config $T/cosd.json"
 cos_restart_daemon
 ok "connections of one user are bounded" "$WIRE" limit "$U" 3
 ok "those of root are not" "$WIRE" crowd "$S" 32 "$COSCTL" version
+worker=$(cat "$T/run/cosd.pid")
+cpu_ticks() {
+	awk '{ print $14 + $15 }' "/proc/$worker/stat"
+}
+limit=$(prlimit --pid "$worker" --nofile --noheadings --output SOFT)
+full=0
+while [ -e "/proc/$worker/fd/$full" ]; do full=$((full + 1)); done
+prlimit --pid "$worker" --nofile="$full:"
+ticks=$(cpu_ticks)
+fails "a client for whom there is no descriptor is refused" 6 'as many connections' timeout 5 "$COSCTL" version
+sleep 1
+ok "which costs the daemon nothing" test $(($(cpu_ticks) - ticks)) -lt 20
+prlimit --pid "$worker" --nofile="$limit:"
+ok "and ends when there is one" "$COSCTL" version
 plan_done
