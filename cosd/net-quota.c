@@ -63,18 +63,21 @@ bool net_quota_used(const struct guest *g, uint64_t ret[static NET__WAYS])
 	return true;
 }
 
-/* A period of the same kind that has not ended goes on, whatever the clock did. */
+/* A period of the same kind that has not ended goes on. If it has not begun, the clock was put
+ * back, perhaps by years: it is the one of today then, and what was used stays used. */
 static void renew(struct guest *g, uint64_t now)
 {
 	uint64_t period = g->spec.limits.v[LIMIT_NET_QUOTA_PERIOD];
 	struct net_quota *q = &g->lease.quota;
+	bool same = q->period == period && now < q->end;
 	struct cos_err err;
 
-	if (q->period == period && now < q->end)
+	if (same && now >= q->begin)
 		return;
-	*q = (struct net_quota){ 0 };
+	if (!same)
+		*q = (struct net_quota){ 0 };
 	period_of(period, now, q);
-	for (int w = 0; w < NET__WAYS; w++)
+	for (int w = 0; w < NET__WAYS && !same; w++)
 		q->before[w] = total(g, w);
 	if (net_put_lease(g, &err) < 0)
 		log_say(LOG_ERROR, "%s: quota: %s", g->name, err.why);

@@ -78,6 +78,17 @@ sleeper q1 net.rate=64kbit net.ceil=50Mbit net.quota=2M net.quota.period=366d
 ok "who deletes a guest and makes it again has no more than before" await lowered up0
 is "though its counters begin anew" "$(count q1 out packets)" 0
 is "and no further event" "$(told)" 1
+"$COSCTL" delete --force q1
+period() { # begin or end
+	sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$T/state/net/q1.json"
+}
+begin=$(period begin)
+sed -i "s/\"begin\": *[0-9]*/\"begin\": $((begin + 10 * 366 * 86400))/; s/\"end\": *[0-9]*/\"end\": $((begin + 11 * 366 * 86400))/" \
+	"$T/state/net/q1.json"
+sleeper q1 net.rate=64kbit net.ceil=50Mbit net.quota=2M net.quota.period=366d
+"$COSCTL" start q1
+ok "what was used is, though the clock was put back" await lowered up0
+is "in the period of today" "$(period begin)" "$begin"
 "$COSCTL" set q1 net.quota=1G
 like "a larger quota counts at once" "$(await sh -c "tc class show dev up0 | grep -q 'ceil 50Mbit'" && class up0 q1)" 'ceil 50Mbit'
 "$COSCTL" set q1 net.quota=2M
