@@ -71,6 +71,7 @@ int cmd_status(struct args *a)
 					    "ipv4",           "ipv6",   "pid",      "id_base",
 					    "start_cost_usec" };
 	auto_json json_t *answer = NULL;
+	uint64_t now = clock_wall_usec(), started;
 	json_t *state;
 	const char *name;
 	bool runs;
@@ -97,11 +98,9 @@ int cmd_status(struct args *a)
 		else if (json_is_integer(v))
 			printf("%-16s %" JSON_INTEGER_FORMAT "\n", keys[i], json_integer_value(v));
 	}
-	if (json_object_get(state, "started_usec"))
-		printf("%-16s %s\n", "up",
-		       out_age(clock_wall_usec() - (uint64_t)json_integer_value(
-							   json_object_get(state, "started_usec")),
-			       text));
+	started = (uint64_t)json_integer_value(json_object_get(state, "started_usec"));
+	if (started)
+		printf("%-16s %s\n", "up", out_age(now > started ? now - started : 0, text));
 	return runs ? 0 : 3;
 }
 

@@ -297,6 +297,7 @@ void guest_wind_up(struct guest *g)
 void guest_ended(struct guest *g, int status)
 {
 	struct cos_err err;
+	uint64_t now = clock_wall_usec();
 	char text[END_TEXT_SIZE];
 	bool wanted;
 
@@ -307,7 +308,7 @@ void guest_ended(struct guest *g, int status)
 		!g->stop_asked && asked_reboot(g); /* who was asked to stop is not to return */
 	g->end.halt = asked_halt(g);
 	g->end.unstarted = false;
-	g->end.ran_usec = clock_wall_usec() - g->started_usec;
+	g->end.ran_usec = now > g->started_usec ? now - g->started_usec : 0; /* the clock's steps */
 	wanted = !g->sick &&
 		 (g->stop_asked || g->end.reboot || g->end.halt || status_code(status) == 0);
 	g->end.failed = !wanted;
