@@ -98,8 +98,9 @@ static int stop_machine(int pidfd, uint64_t grace_usec)
 
 	if (fd == -ESRCH)
 		return fd;
-	while (fd >= 0 && recv(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
-		; /* answers that nobody read */
+	/* answers that nobody read; no more than a socket holds, or cos-vmm could write for ever */
+	for (int i = 0; fd >= 0 && i < 4096 && recv(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0; i++)
+		;
 	if (fd >= 0) {
 		snprintf(buf, sizeof(buf), "{\"cmd\":\"stop\",\"grace_usec\":%" PRIu64 "}\n",
 			 grace_usec - rest);
