@@ -545,6 +545,8 @@ void memory_adopted(struct guest *g)
 	slot_name(g->slot, slot);
 	if (g->spec.type == GUEST_VM)
 		lend(g, 0);
-	if (!guest_is_refused(g))
+	if (g->memory.bound)
+		bound(g, 0);
+	else if (!guest_is_refused(g))
 		cg_memory_bound(&g->d->host.topo, slot, g->spec.limits.v[LIMIT_MEMORY_MAX]);
 }
