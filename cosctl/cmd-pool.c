@@ -152,9 +152,9 @@ int cmd_gc(struct args *a)
 
 	if (a->argc > 0)
 		return say_usage(a, "gc takes no names");
-	if (a->value['g'] && str_to_usec(a->value['g'], &grace) < 0)
+	if (a->value['Y'] && str_to_usec(a->value['Y'], &grace) < 0)
 		return say_usage(a, "--grace takes a time, such as 30m");
-	if (a->value['g'])
+	if (a->value['Y'])
 		json_object_set_new(params, "grace", json_integer((json_int_t)(grace / 1000000)));
 	r = talk(a, "io.cos.Host.Gc", params, &answer, NULL);
 	if (r)

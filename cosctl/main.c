@@ -30,6 +30,18 @@ const struct option_def option_defs[] = {
 };
 const unsigned n_option_defs = ARRAY_SIZE(option_defs);
 
+/* Does nothing, but does not compile when two options have one letter: each would be taken for the
+ * other. */
+__attribute__((unused)) static void letters_differ(char letter)
+{
+	switch (letter) {
+#define X(own, name, arg, help) case own:
+		COS_OPTIONS(X)
+#undef X
+		break;
+	}
+}
+
 /* Short forms that people expect. */
 static const struct {
 	const char *command;

@@ -144,6 +144,8 @@ done
 refused "--since" 2 'number' "$COSCTL" events --since x
 refused "--delay" 2 'time' "$COSCTL" top --delay x
 refused "--iterations" 2 'number' "$COSCTL" top --iterations x
+refused "another command's option, gc" 2 . "$COSCTL" gc --initrd 1h
+refused "another command's option, create" 2 . "$COSCTL" create --template busybox --grace 1h x
 refused "a kind of template" 2 'kind' "$COSCTL" template build nosuch
 refused "a template's bad name" 2 'name' "$COSCTL" template build busybox ../x
 refused "import under a bad name" 2 'name' "$COSCTL" template import "$CTRL" /etc
