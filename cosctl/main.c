@@ -9,12 +9,14 @@
 #include "cosctl/cosctl.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 
 #define DEFAULT_SOCKET "/run/cos/cosd.sock"
 #define USER_SOCKET    "/run/cos/user.sock"
 #define OPT_SOCKET     1
 #define OPT_HELP       2
 #define OPT_VERSION    3
+#define OPT_LETTER     256 /* and a letter of commands.def */
 
 const struct command commands[] = {
 #define X(name, alias, fn, usage, options, help) { name, alias, fn, usage, options, help },
@@ -206,7 +208,8 @@ static unsigned long_options(const struct command *c, struct option *out)
 		const struct option_def *d = &option_defs[i];
 
 		if (strchr(c->options, d->letter))
-			out[n++] = (struct option){ d->name, arg_of(d), NULL, 256 + d->letter };
+			out[n++] =
+				(struct option){ d->name, arg_of(d), NULL, OPT_LETTER + d->letter };
 	}
 	out[n++] = (struct option){ "socket", required_argument, NULL, OPT_SOCKET };
 	out[n++] = (struct option){ "help", no_argument, NULL, OPT_HELP };
@@ -227,6 +230,25 @@ static int split_rest(struct args *a, int argc, char **argv)
 	return argc;
 }
 
+/* An option that getopt_long() answered O to, in three lines. WORD is where a long one stands. */
+static int refuse_option(const struct args *a, int o, const char *word)
+{
+	char why[128], letter[3] = { '-', (char)optopt, '\0' };
+	/* of a long one that is known optopt has what long_options() gave it */
+	bool is_known = optopt >= OPT_LETTER || (optopt > 0 && optopt <= OPT_VERSION);
+
+	if (optopt && !is_known)
+		word = letter;
+	if (o == ':')
+		str_fmt(why, sizeof(why), "%.80s takes a value", word);
+	else if (is_known)
+		str_fmt(why, sizeof(why), "%.80s: that option takes no value", word);
+	else
+		str_fmt(why, sizeof(why), "there is no option %.80s", word);
+	str_make_text(why);
+	return say_usage(a, why);
+}
+
 static int parse(const struct command *c, struct args *a, int argc, char **argv)
 {
 	struct option longs[64];
@@ -236,7 +258,7 @@ static int parse(const struct command *c, struct args *a, int argc, char **argv)
 
 	/* exec takes its command without "--" too: options end at the first argument there */
 	short_options(c, &shorts, &letters);
-	snprintf(spec, sizeof(spec), "%s%s", strcmp(c->name, "exec") == 0 ? "+" : "", shorts);
+	snprintf(spec, sizeof(spec), "%s:%s", strcmp(c->name, "exec") == 0 ? "+" : "", shorts);
 	long_options(c, longs);
 	argc = split_rest(a, argc, argv);
 	while (r == 0 && (o = getopt_long(argc, argv, spec, longs, NULL)) != -1) {
@@ -245,10 +267,12 @@ static int parse(const struct command *c, struct args *a, int argc, char **argv)
 		} else if (o == OPT_HELP) {
 			help_one(c);
 			exit(0);
-		} else if (o == '?') {
-			return say_usage(a, "see the line above");
+		} else if (o == '?' || o == ':') {
+			return refuse_option(a, o, argv[optind - 1]);
 		} else {
-			r = store(a, (char)(o > 256 ? o - 256 : letter_of(shorts, letters, o)),
+			r = store(a,
+				  (char)(o > OPT_LETTER ? o - OPT_LETTER
+							: letter_of(shorts, letters, o)),
 				  optarg);
 		}
 	}
@@ -277,12 +301,14 @@ int main(int argc, char **argv)
 	};
 	static struct args a;
 	const struct command *c;
+	char why[128];
 	int o, r;
 
 	io_fill_stdio();
 	a.socket = default_socket();
 	a.command = "";
-	while ((o = getopt_long(argc, argv, "+h", longs, NULL)) != -1) {
+	opterr = 0;
+	while ((o = getopt_long(argc, argv, "+:h", longs, NULL)) != -1) {
 		switch (o) {
 		case OPT_SOCKET:
 			a.socket = optarg;
@@ -295,7 +321,7 @@ int main(int argc, char **argv)
 			puts("cosctl " PACKAGE_VERSION);
 			return 0;
 		default:
-			return EXIT_USAGE;
+			return refuse_option(&a, o, argv[optind - 1]);
 		}
 	}
 	if (optind == argc) {
@@ -304,11 +330,9 @@ int main(int argc, char **argv)
 	}
 	c = find_command(argv[optind]);
 	if (!c) {
-		fprintf(stderr,
-			"cosctl: invalid request\n  why: there is no command %.80s\n"
-			"  do:  'cosctl --help' lists them\n",
-			argv[optind]);
-		return EXIT_USAGE;
+		str_fmt(why, sizeof(why), "there is no command %.80s", argv[optind]);
+		str_make_text(why);
+		return say_usage(&a, why);
 	}
 	a.command = c->name;
 	argv += optind;

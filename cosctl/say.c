@@ -31,7 +31,9 @@ int say_error_125(const struct args *a, const char *object, const struct cos_err
 
 int say_usage(const struct args *a, const char *why)
 {
-	fprintf(stderr, "cosctl: %s: %s\n  why: %s\n  do:  'cosctl %s --help' tells how\n",
-		a->command, cos_err_defs[COS_E_INVALID].title, why, a->command);
+	const char *sep = a->command[0] ? ": " : "", *space = a->command[0] ? " " : "";
+
+	fprintf(stderr, "cosctl: %s%s%s\n  why: %s\n  do:  'cosctl %s%s--help' tells how\n",
+		a->command, sep, cos_err_defs[COS_E_INVALID].title, why, a->command, space);
 	return EXIT_USAGE;
 }

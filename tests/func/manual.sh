@@ -113,12 +113,12 @@ section cosctl.1 "SHORT OPTIONS" | grep -v '^[.T]\|^[a-z]* *l \|^«\|^allbox' | 
 		echo "$c ${short%% *} $long"
 	done
 done >"$M/shorts"
-taken_shorts() { # what getopt does not call invalid
+taken_shorts() { # what is not called unknown
 	while read -r c; do
 		for l in a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M \
 			N O P Q R S T U V W X Y Z; do
 			"$COSCTL" --socket "$M/none" "$c" "-$l" --help </dev/null 2>&1 >/dev/null |
-				grep -q 'invalid option' || echo "$c -$l"
+				grep -q "no option -$l" || echo "$c -$l"
 		done
 	done <"$M/commands"
 }

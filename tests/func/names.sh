@@ -129,6 +129,17 @@ done
 
 # --- options ---
 refused "a command that is not there" 2 'no command frobnicate' "$COSCTL" frobnicate
+refused "one of control characters" 2 'no command' "$COSCTL" "$CTRL"
+refused "an option before the command" 2 'no option --frob' "$COSCTL" --frob list
+refused "one that lacks its value" 2 '--socket takes a value' "$COSCTL" --socket
+refused "an option that is not there" 2 'no option --frob' "$COSCTL" list --frob=1
+refused "a short one" 2 'no option -z' "$COSCTL" list -qz
+refused "behind a long one" 2 'no option -z' "$COSCTL" list --quiet -zq
+refused "one of control characters" 2 'no option --a' "$COSCTL" list "--$CTRL"
+refused "an option without its value" 2 '--filter takes a value' "$COSCTL" list --filter
+refused "a short one" 2 '-o takes a value' "$COSCTL" list -qo
+refused "a value that is not taken" 2 '--quiet=1: .* no value' "$COSCTL" list --quiet=1
+refused "the same of exec" 125 'no option --frob' "$COSCTL" exec --frob x true
 refused "a socket that is not there" 9 'No such file' "$COSCTL" --socket "$T/none" list
 refused "a socket's name that is too long" 2 'too long' "$COSCTL" --socket "$T/$(printf %.200s "$LONG")" list
 refused "a socket that is a file" 9 'refused|not a socket' "$COSCTL" --socket "$T/before" list
