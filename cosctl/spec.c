@@ -173,6 +173,9 @@ static int load_file(const char *path, json_t **ret, struct cos_err *err)
 	ssize_t n = fd < 0 && !in ? -errno : io_slurp_fd(in ? 0 : fd, SPEC_BYTES_MAX, &text);
 	int r;
 
+	if (n == -E2BIG)
+		return cos_fail(err, COS_E_INVALID, 0, "%s: has more than %u KiB", path,
+				SPEC_BYTES_MAX / 1024);
 	if (n < 0)
 		return cos_fail(err, COS_E_INVALID, (int)-n, "read %s", path);
 	r = jsonx_parse(text, (size_t)n, path, &doc, err);

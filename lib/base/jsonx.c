@@ -419,9 +419,13 @@ static unsigned line_of(const char *why, const char *s, size_t len)
 int jsonx_locate(struct cos_err *err, int r, const char *file, const char *s, size_t len)
 {
 	char old[sizeof(err->why)];
+	size_t n = strlen(file);
 	unsigned line;
 
 	if (err->code != COS_E_INVALID || err->why[0] != '/')
+		return r;
+	/* jsonx_parse() has told FILE, which may begin like a pointer, with the line */
+	if (n > 1 && strncmp(err->why, file, n) == 0 && err->why[n] == ':')
 		return r;
 	line = line_of(err->why, s, len);
 	strcpy(old, err->why);

@@ -169,7 +169,7 @@ spec() { # DESCRIPTION ERE TEXT
 	printf '%s' "$3" >"$T/spec.json"
 	refused "$1" 2 "$2" "$COSCTL" create --spec "$T/spec.json" x
 }
-spec "an empty file" 'spec.json'
+spec "an empty file, named once" 'why: [^:]*spec.json:1: [^/]*$'
 spec "half a file" 'spec.json:2' '{
  "template": '
 spec "text behind it" 'spec.json:2' '{"template":"busybox"}
@@ -197,7 +197,7 @@ printf '{"template":"busy\377box"}' >"$T/utf8.json"
 refused "bytes that are no UTF-8" 2 'utf8.json:1' "$COSCTL" create --spec "$T/utf8.json" x
 refused "a file that is not there" 2 'No such file' "$COSCTL" create --spec "$T/none.json" x
 refused "a directory" 2 'directory' "$COSCTL" create --spec "$T" x
-refused "an endless file" 2 'zero' "$COSCTL" create --spec /dev/zero x
+refused "an endless file" 2 'zero: has more than 256 KiB' "$COSCTL" create --spec /dev/zero x
 
 conf() { # DESCRIPTION ERE TEXT
 	printf '%s' "$3" >"$T/cosd.json"

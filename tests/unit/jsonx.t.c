@@ -354,6 +354,7 @@ static void test_locate(void)
 {
 	static const char doc[] = "{\n\"a\":1}";
 	struct cos_err err = { 0 };
+	json_t *j = NULL;
 	char name[400];
 
 	ok(jsonx_bad(&err, "/a", "is %d", 1) == -EINVAL && strcmp(err.why, "/a: is 1") == 0,
@@ -364,6 +365,10 @@ static void test_locate(void)
 	ok(jsonx_locate(&err, -EINVAL, "g", doc, strlen(doc)) == -EINVAL &&
 		   strcmp(err.why, "f:2: /a: is 1") == 0,
 	   "locate: not twice");
+	jsonx_parse("{", 1, "/dir/f", &j, &err);
+	jsonx_locate(&err, -EINVAL, "/dir/f", "{", 1);
+	ok(strncmp(err.why, "/dir/f:1: ", 10) == 0 && !strstr(err.why + 10, "/dir/f"),
+	   "locate: nor an absolute path");
 	cos_fail(&err, COS_E_KERNEL, EIO, "/a: read");
 	jsonx_locate(&err, -EIO, "f", doc, strlen(doc));
 	ok(strncmp(err.why, "/a: read", 8) == 0, "locate: leaves other errors alone");
