@@ -78,9 +78,10 @@ static bool is_for_autostart(json_t *guest)
 	return is_down(guest) && json_is_true(json_object_get(guest, "autostart"));
 }
 
+/* One that is to be started again by itself stays down only if it is told to stop. */
 static bool is_up(json_t *guest)
 {
-	return talk_state_is(guest, up);
+	return talk_state_is(guest, up) || json_is_true(json_object_get(guest, "restart_due"));
 }
 
 /* All guests that are WANTED, turn by turn. One that fails keeps no other from its turn. */

@@ -101,11 +101,12 @@ static void restart_fire(struct loop_timer *t);
 
 static void schedule_restart(struct guest *g, bool at_once)
 {
-	if (g->restart_delay_usec == 0 || at_once || g->end.ran_usec > RESTART_RESET_USEC) {
+	if (g->restart_delay_usec == 0 || at_once) {
 		g->restart_delay_usec = RESTART_FIRST_USEC;
 		g->restarts = 0;
 	}
 	g->restarts++;
+	g->due = true;
 	g->timer.fire = restart_fire;
 	loop_timer_set(&g->d->loop, &g->timer, at_once ? 0 : g->restart_delay_usec);
 	g->restart_delay_usec *= 2;
@@ -113,12 +114,10 @@ static void schedule_restart(struct guest *g, bool at_once)
 		g->restart_delay_usec = RESTART_MOST_USEC;
 }
 
-/* A start by the policy has failed: the next one is planned. One by a user is the user's to repeat.
- */
-static void try_again(struct guest *g)
+/* A start by the policy has failed: another one is due. One by a user is the user's to repeat. */
+bool guest_tries_again(const struct guest *g)
 {
-	if (g->again && g->spec.restart != RESTART_NO)
-		schedule_restart(g, false);
+	return g->again && g->spec.restart != RESTART_NO;
 }
 
 static void restart_fire(struct loop_timer *t)
@@ -133,10 +132,12 @@ static void restart_fire(struct loop_timer *t)
 	log_say(LOG_ERROR, "restart %s: %s", g->name, err.why);
 	guest_set_reason(g, &err);
 	guest_answer_failed(g, &err);
+	g->due = guest_tries_again(g);
+	record_put_ended(g);
 	if (g->spec.ephemeral)
 		delete_now(g);
-	else
-		try_again(g);
+	else if (g->due)
+		schedule_restart(g, false);
 }
 
 bool guest_forget_restart(struct guest *g)
@@ -153,6 +154,8 @@ bool guest_cancel_restart(struct guest *g)
 
 	if (!guest_forget_restart(g))
 		return false;
+	g->due = false;
+	record_put_ended(g);
 	cos_fail(&err, COS_E_STATE, 0, "%s was stopped before it was started again", g->name);
 	guest_answer_failed(g, &err);
 	return true;
@@ -220,7 +223,7 @@ static const char *end_text(const struct guest *g, char buf[static END_TEXT_SIZE
 	return buf;
 }
 
-static bool policy_restarts(const struct guest *g)
+bool guest_policy_restarts(const struct guest *g)
 {
 	if (g->sick)
 		return g->spec.health.action == HEALTH_DO_RESTART || g->spec.restart != RESTART_NO;
@@ -256,15 +259,13 @@ static void clear_slot(struct guest *g)
 /* What comes after it is at rest. A guest that only reboots must not keep the host busy. */
 static void go_on(struct guest *g, bool restart, bool delete)
 {
-	bool reboot = g->end.reboot, halt = g->end.halt, unstarted = g->end.unstarted;
+	bool reboot = g->end.reboot;
 
 	if (delete || ((g->spec.ephemeral || g->from_run) && !restart && !reboot))
 		delete_now(g);
 	else if (restart || reboot)
 		schedule_restart(g, restart || g->end.ran_usec > REBOOT_QUICK_USEC);
-	else if (unstarted)
-		try_again(g);
-	else if ((g->sick || (!g->stop_asked && !halt)) && policy_restarts(g))
+	else if (g->due)
 		schedule_restart(g, false);
 }
 
@@ -307,11 +308,16 @@ void guest_ended(struct guest *g, int status)
 	g->end.reboot =
 		!g->stop_asked && asked_reboot(g); /* who was asked to stop is not to return */
 	g->end.halt = asked_halt(g);
-	g->end.unstarted = false;
 	g->end.ran_usec = now > g->started_usec ? now - g->started_usec : 0; /* the clock's steps */
 	wanted = !g->sick &&
 		 (g->stop_asked || g->end.reboot || g->end.halt || status_code(status) == 0);
 	g->end.failed = !wanted;
+	if (g->end.ran_usec > RESTART_RESET_USEC) {
+		g->restarts = 0;
+		g->restart_delay_usec = 0;
+	}
+	g->due = g->end.reboot ||
+		 ((g->sick || (!g->stop_asked && !g->end.halt)) && guest_policy_restarts(g));
 	if (!wanted && !g->sick && !guest_is_refused(g))
 		str_fmt(g->reason, sizeof(g->reason), "ended by itself: %s", end_text(g, text));
 	hits_last(g);
@@ -320,4 +326,21 @@ void guest_ended(struct guest *g, int status)
 	meter_last(g);
 	guest_event(g, GE_EXIT, &err);
 	guest_wind_up(g);
+}
+
+/* --- after a restart of the worker --- */
+
+void guest_restore_due(struct guest *g, unsigned restarts)
+{
+	if (guest_is_refused(g) || g->spec.ephemeral)
+		return;
+	g->restarts = restarts;
+	for (g->restart_delay_usec = restarts ? RESTART_FIRST_USEC : 0;
+	     restarts > 0 && g->restart_delay_usec < RESTART_MOST_USEC; restarts--)
+		g->restart_delay_usec *= 2;
+	if (g->restart_delay_usec > RESTART_MOST_USEC)
+		g->restart_delay_usec = RESTART_MOST_USEC;
+	g->due = true;
+	if (!g->hook_due) /* else when that has ended */
+		schedule_restart(g, false);
 }

@@ -228,8 +228,10 @@ int act_kill(struct guest *g, struct cos_err *err)
 	struct cg_guest cg;
 	int r;
 
-	if (g->pid == 0) /* it has ended, and its hook runs */
+	if (g->pid == 0) { /* it has ended, and its hook runs */
+		g->due = false;
 		return 0;
+	}
 	hook_give_up(g);
 	POINT_BEFORE("stop", "kill");
 	r = guest_open_groups(g, &cg, err);
@@ -286,6 +288,8 @@ int guest_stop_sick(struct guest *g, uint64_t timeout_sec, const char *why, stru
 
 void guest_stop_wanted(struct guest *g)
 {
+	if (g->pid == 0)
+		g->due = false;
 	if (!g->sick || g->pid == 0)
 		return;
 	g->sick = false;

@@ -473,7 +473,7 @@ int act_running(struct guest *g, struct cos_err *err)
 	loop_del(&g->sync);
 	g->pid = l->pid;
 	g->console = l->console;
-	g->adopted = g->from_run = g->again = false;
+	g->adopted = g->from_run = g->again = g->due = false;
 	g->start_cost_usec = clock_usec() - g->start_cost_usec;
 	g->reason[0] = '\0';
 	meter_begin(g, false, 0);
@@ -505,7 +505,8 @@ int act_failed(struct guest *g, struct cos_err *err)
 	g->status = STATUS_NONE;
 	event_say(g->d, g->name, "start-failed", json_pack("{s:s}", "reason", g->reason));
 	cos_context(err, 0, "start %s", g->name);
-	g->end.unstarted = g->end.failed = true;
+	g->end.failed = true;
+	g->due = guest_tries_again(g);
 	g->hook_due = !g->end.unhooked && hook_is_set(g, HOOK_POST_STOP);
 	record_put_ended(g);
 	g->why = malloc(sizeof(*g->why));
@@ -521,8 +522,12 @@ int act_abort(struct guest *g, struct cos_err *err)
 	(void)err;
 	hook_give_up(g);
 	give_up(g);
-	g->end.unstarted = g->stop_asked = true;
+	g->stop_asked = true;
 	g->again = false;
+	if (g->due) {
+		g->due = false;
+		record_put_ended(g);
+	}
 	cos_fail(&told, COS_E_STATE, 0, "%s was stopped while it started", g->name);
 	event_say(g->d, g->name, "start-aborted", NULL);
 	guest_answer_failed(g, &told);

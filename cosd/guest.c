@@ -370,6 +370,8 @@ json_t *guest_state_json(struct guest *g)
 			json_object_set_new(j, i ? "ipv6" : "ipv4",
 					    json_string(ip_text(&g->lease.ip[i], ip)));
 	}
+	if (g->due && guest_is_down(g))
+		json_object_set_new(j, "restart_due", json_true());
 	if (g->restarts)
 		json_object_set_new(j, "restarts", json_integer(g->restarts));
 	return j;

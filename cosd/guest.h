@@ -59,11 +59,12 @@ struct guest {
 	bool sick;             /* it is ended for its health, which is a failure; REASON says why */
 	uint64_t stop_usec;    /* between the stop signal and the kill */
 	struct {
-		bool unstarted, unhooked, failed, reboot, halt, restart;
+		bool unhooked, failed, reboot, halt, restart;
 		uint64_t ran_usec;
 	} end;               /* how it came down, until that is dealt with */
 	struct cos_err *why; /* of a start that failed, until it is told */
 	unsigned restarts;   /* in a row */
+	bool due;            /* it is down, and to be started again by itself; on record, too */
 	uint64_t restart_delay_usec;
 	struct hits *hits;           /* how often it met its limits; NULL: nobody looked; hits.c */
 	uint64_t cpu_weight;         /* that its group was given for cpu.reserve; 0: cpu.share */
@@ -139,6 +140,8 @@ struct record {
 	bool stopping;  /* it was asked to end */
 	bool post_stop; /* its hook has not run to its end */
 	bool sick;
+	bool due; /* a restart was, after so many */
+	unsigned restarts;
 	enum guest_health health;
 	char reason[400];
 };
@@ -204,6 +207,12 @@ void guest_answer_failed(struct guest *g, const struct cos_err *err);
 bool guest_cancel_restart(struct guest *g);
 /* The same without a word: it starts for another reason. */
 bool guest_forget_restart(struct guest *g);
+/* For recover.c: a restart was due, after so many in a row, when the last worker ended. */
+void guest_restore_due(struct guest *g, unsigned restarts);
+/* Whether it is to be started again after the end that it had. */
+bool guest_policy_restarts(const struct guest *g);
+/* The same after a start that failed. */
+bool guest_tries_again(const struct guest *g);
 /* The process ended with STATUS: the right event, teardown, answers, restart policy. */
 void guest_ended(struct guest *g, int status);
 /* The pidfd of a running guest is watched. */

@@ -165,6 +165,7 @@ static void recover_guest(struct recovery *r, struct guest *g)
 	struct cos_err err;
 	struct record rec;
 	int e = record_get(r->d, g->name, &rec);
+	bool again;
 
 	if (e == -ENOENT)
 		return;
@@ -178,6 +179,8 @@ static void recover_guest(struct recovery *r, struct guest *g)
 	g->status = rec.status;
 	if (rec.pid == 0) {
 		guest_restore_end(g, rec.reason, rec.post_stop);
+		if (rec.due)
+			guest_restore_due(g, rec.restarts);
 		if (rec.post_stop)
 			guest_wind_up(g);
 		return;
@@ -193,11 +196,14 @@ static void recover_guest(struct recovery *r, struct guest *g)
 	meter_last(g);
 	net_release(g);
 	g->status = STATUS_UNKNOWN;
+	again = (g->sick || !rec.stopping) && guest_policy_restarts(g);
 	g->slot = -1;
 	g->pid = 0;
 	g->pidfd = -1;
 	guest_restore_end(g, "ended while cosd did not run: status unknown",
 			  hook_is_set(g, HOOK_POST_STOP));
+	if (again)
+		guest_restore_due(g, 0);
 	record_put_ended(g);
 	event_say(r->d, g->name, "exit", json_pack("{s:s}", "status", "unknown"));
 	r->ended++;

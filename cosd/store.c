@@ -156,8 +156,12 @@ void record_put_ended(struct guest *g)
 	auto_json json_t *j = json_pack("{s:i, s:s, s:i, s:s, s:b}", "version", RECORD_VERSION,
 					"boot_id", g->d->boot_id, "status", g->status, "reason",
 					g->reason, "post_stop", g->hook_due);
-	int r = j ? put_json(g->d->records, g->name, j, false) : -ENOMEM;
+	int r = j ? 0 : -ENOMEM;
 
+	if (r == 0 && g->due)
+		r = json_object_set_new(j, "again", json_integer(g->restarts)) ? -ENOMEM : 0;
+	if (r == 0)
+		r = put_json(g->d->records, g->name, j, false);
 	if (r < 0)
 		log_say(LOG_ERROR, "record of %s not written: %s", g->name, strerrorname_np(-r));
 }
@@ -176,7 +180,7 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 	char buf[RECORD_BYTES], file[80];
 	const char *boot, *reason = "", *health = "";
 	int slot = 0, pid = 0, status = STATUS_NONE, version;
-	int stopping = 0, post_stop = 0, sick = 0;
+	int stopping = 0, post_stop = 0, sick = 0, again = -1;
 	json_int_t ticks = 0, started = 0;
 	struct cos_err err;
 	ssize_t n;
@@ -186,11 +190,11 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 	if (n < 0)
 		return (int)n;
 	if (jsonx_parse(buf, (size_t)n, file, &j, &err) < 0 ||
-	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s, s?b, s?b, s?b, s?s}",
+	    json_unpack(j, "{s:i, s:s, s?i, s?i, s?I, s?I, s?i, s?s, s?b, s?b, s?b, s?s, s?i}",
 			"version", &version, "boot_id", &boot, "slot", &slot, "pid", &pid,
 			"start_ticks", &ticks, "started_usec", &started, "status", &status,
 			"reason", &reason, "stopping", &stopping, "post_stop", &post_stop, "sick",
-			&sick, "health", &health) < 0 ||
+			&sick, "health", &health, "again", &again) < 0 ||
 	    (pid > 0 && (slot < 0 || slot >= SLOTS_MAX)))
 		return -EBADMSG;
 	if (version != RECORD_VERSION || strcmp(boot, d->boot_id) != 0)
@@ -204,6 +208,8 @@ int record_get(const struct daemon *d, const char *name, struct record *ret)
 		.stopping = stopping,
 		.post_stop = post_stop,
 		.sick = sick,
+		.due = again >= 0,
+		.restarts = again > 0 ? (unsigned)again : 0,
 	};
 	for (enum guest_health h = 0; h < HEALTH__N; h++) {
 		if (strcmp(health, guest_health_name[h]) == 0)

@@ -465,7 +465,12 @@ c create --template busybox f -- sh -c 'exit 3'
 c start f
 await sh -c "'$COSCTL' list | grep -q 'ended by itself'"
 ok "restart of a running guest" c restart --timeout 0 r
+c create --template busybox due restart=always -- false
+c start due
+await sh -c "'$COSCTL' list -o json | tee '$M/due' | grep -q restart_due"
+c delete --force due
 {
+	grep -o '^   "[a-z_]*"' "$M/due"
 	c set r 'health={"command":["true"]}' autostart=true priority=1 'requires=["f"]'
 	c list -o json | grep -o '^   "[a-z_]*"'
 	c stats -o json | grep -o '^   "[a-z_]*"'

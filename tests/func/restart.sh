@@ -241,6 +241,61 @@ cos_start_daemon
 survives "both killed, a new daemon"
 ends_with_42 "both killed, a new daemon" "$adopted"
 
+# --- restarts that are due meanwhile ---
+"$COSCTL" create --template busybox --bind "$B:/b" crashes restart=always -- sh -c 'echo x >>/b/crashes'
+: >"$B/crashes"
+"$COSCTL" start crashes
+starts_again() {
+	: >"$B/crashes"
+	await lines_in "$B/crashes" 1
+}
+await lines_in "$B/crashes" 4 # from here on it waits for 0.8 s and more
+await state_is crashes defined
+old=$(worker)
+kill -9 "$old"
+await other_worker "$old"
+ok "worker killed while a guest waits for its restart: it is restarted" starts_again
+await lines_in "$B/crashes" 2
+await state_is crashes defined
+stop_daemon
+cos_start_daemon
+ok "daemon stopped and started: the same" starts_again
+await state_is crashes defined
+"$COSCTL" stop --all
+ok "stop --all calls off a restart that is due" has_event crashes restart-cancelled
+is "of which the next worker knows" "$(old=$(worker); kill -9 "$old"; await other_worker "$old"
+	"$COSCTL" list -o json --filter restart_due=true --filter name=crashes | grep -c crashes)" 0
+"$COSCTL" delete crashes
+
+"$COSCTL" create --template busybox unseen restart=on-failure -- sleep 1000
+"$COSCTL" start unseen
+pid=$(field unseen pid)
+kill -9 "$(cat "$T/run/keep.pid")" "$(worker)" "$pid"
+await sh -c "! \"$COSCTL\" version"
+rm -f "$T/run/cosd.pid" "$T/run/keep.pid"
+cos_start_daemon
+again() {
+	state_is unseen running && [ "$(field unseen pid)" != "$pid" ]
+}
+ok "a guest whose end nobody saw is restarted" await again
+"$COSCTL" delete --force unseen
+
+# While a restart is due somebody starts the guest, which takes longer than the wait; or stops it in its last hook.
+"$COSCTL" create --template busybox hooked restart=on-failure 'hooks={"pre_start":["/bin/sleep","0.6"],"post_stop":["/bin/sleep","0.6"]}' -- \
+	sleep 1000
+"$COSCTL" start hooked
+"$COSCTL" set hooked 'hooks={"post_stop":[]}'
+kill -9 "$(field hooked pid)"
+await state_is hooked failed
+ok "a start beside a restart that is due" "$COSCTL" start hooked
+ok "is the only one" state_is hooked running
+"$COSCTL" set hooked 'hooks={"pre_start":[],"post_stop":["/bin/sleep","0.6"]}'
+kill -9 "$(field hooked pid)"
+await state_is hooked stopping
+ok "a stop while post_stop runs" "$COSCTL" stop hooked
+fails "leaves nothing due" 3 'which is' "$COSCTL" stop hooked
+"$COSCTL" delete hooked
+
 # --- specifications that are refused: of a later version, or damaged ---
 for g in runs rests broken; do
 	"$COSCTL" create --template busybox $g -- sleep 1000
