@@ -29,7 +29,10 @@ struct params {
 	bool kill, force, expanded, ensure, wait;
 };
 
-#define NO_TIMEOUT UINT64_MAX
+#define NO_TIMEOUT       UINT64_MAX
+#define FREEZE_WAIT_USEC (10 * USEC_PER_SEC)
+#define FREEZE_LOOK_USEC 100   /* from the first look to the second; later ones are further apart */
+#define FREEZE_REST_USEC 20000 /* but not more than this */
 #define FIELD(n, t, m, lo, hi, req)                                                                \
 	{                                                                                          \
 		.name = n, .type = JSONX_##t, .offset = offsetof(struct params, m), .min = lo,     \
@@ -337,6 +340,8 @@ int api_guest_restart(struct call *c, json_t *params, struct cos_err *err)
 	return r < 0 ? cos_context(err, r, "restart %s", p.name) : 0;
 }
 
+/* --- freezing --- */
+
 static int simple_event(struct call *c, json_t *params, enum guest_event ev, struct cos_err *err)
 {
 	struct guest *g = NULL;
@@ -347,20 +352,61 @@ static int simple_event(struct call *c, json_t *params, enum guest_event ev, str
 		r = find(c, &p, &g, err);
 	if (r == 0)
 		r = guest_event(g, ev, err);
-	if (r < 0)
-		return cos_context(err, r, "%s %s", guest_event_name[ev], p.name);
-	call_reply(c, NULL, NULL, 0);
-	return 0;
+	return r < 0 ? cos_context(err, r, "%s %s", guest_event_name[ev], p.name) : 0;
+}
+
+static void fail_freeze(struct call *c, struct guest *g, const char *name)
+{
+	struct cos_err err, ignored;
+
+	if (!g || g->state != GS_FROZEN) {
+		cos_fail(&err, COS_E_STATE, 0, "%s is %s", name,
+			 g ? guest_state_name[g->state] : "gone");
+	} else {
+		guest_event(g, GE_THAW, &ignored);
+		cos_fail(&err, COS_E_TIMEOUT, 0, "processes of %s did not stop in %u s", name,
+			 (unsigned)(FREEZE_WAIT_USEC / USEC_PER_SEC));
+		cos_advise(&err, 0, "try again: one that waits for a disk stops when it is served");
+	}
+	cos_context(&err, 0, "freeze %s", name);
+	call_fail(c, &err);
+}
+
+/* All of its processes have stopped, or somebody has thawed or ended it, or it takes too long. */
+static void freeze_look(struct loop_timer *t)
+{
+	struct call *c = container_of(t, struct call, deadline);
+	const char *name = json_string_value(json_object_get(c->params, "name"));
+	struct guest *g = guest_find(c->d, name);
+	uint64_t waited = clock_usec() - c->begun_usec, rest = FREEZE_LOOK_USEC + waited / 4;
+
+	if (!g || g->state != GS_FROZEN || waited > FREEZE_WAIT_USEC)
+		fail_freeze(c, g, name);
+	else if (guest_is_frozen(g))
+		call_reply(c, NULL, NULL, 0);
+	else
+		loop_timer_set(&c->d->loop, t, rest < FREEZE_REST_USEC ? rest : FREEZE_REST_USEC);
 }
 
 int api_guest_freeze(struct call *c, json_t *params, struct cos_err *err)
 {
-	return simple_event(c, params, GE_FREEZE, err);
+	int r = simple_event(c, params, GE_FREEZE, err);
+
+	if (r < 0)
+		return r;
+	c->begun_usec = clock_usec();
+	c->deadline.fire = freeze_look;
+	freeze_look(&c->deadline);
+	return 0;
 }
 
 int api_guest_thaw(struct call *c, json_t *params, struct cos_err *err)
 {
-	return simple_event(c, params, GE_THAW, err);
+	int r = simple_event(c, params, GE_THAW, err);
+
+	if (r == 0)
+		call_reply(c, NULL, NULL, 0);
+	return r;
 }
 
 int api_guest_kill(struct call *c, json_t *params, struct cos_err *err)

@@ -59,6 +59,7 @@ struct call {
 	enum call_wait wait;
 	bool healthy;               /* WAIT_START becomes WAIT_HEALTHY, not an answer */
 	struct loop_timer deadline; /* if the call has one; whoever sets it ends it */
+	uint64_t begun_usec;        /* when the freeze was asked for that it waits for */
 	bool told;                  /* a run's first answer went out */
 	bool gathered;              /* machines were asked for it, vmstat.c */
 	int fds[3];                 /* the client's ends, for a run's first answer */

@@ -101,17 +101,28 @@ static int freeze(struct guest *g, bool on, struct cos_err *err)
 	return r;
 }
 
-bool guest_is_frozen(const struct guest *g)
+static bool ask_freezer(const struct guest *g,
+			bool (*is)(const struct cg_topo *t, const struct cg_guest *g))
 {
 	struct cos_err err;
 	struct cg_guest cg;
-	bool frozen;
+	bool yes;
 
 	if (guest_open_groups(g, &cg, &err) < 0)
 		return false;
-	frozen = cg_is_frozen(&g->d->host.topo, &cg);
+	yes = is(&g->d->host.topo, &cg);
 	cg_close(&cg);
-	return frozen;
+	return yes;
+}
+
+bool guest_is_freezing(const struct guest *g)
+{
+	return ask_freezer(g, cg_is_freezing);
+}
+
+bool guest_is_frozen(const struct guest *g)
+{
+	return ask_freezer(g, cg_is_frozen);
 }
 
 int act_freeze(struct guest *g, struct cos_err *err)

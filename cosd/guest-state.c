@@ -100,7 +100,7 @@ void guest_adopted(struct guest *g)
 	g->state = GS_RUNNING;
 	if (g->stop_asked)
 		g->state = GS_STOPPING;
-	else if (guest_is_frozen(g))
+	else if (guest_is_freezing(g))
 		g->state = GS_FROZEN;
 }
 

@@ -176,6 +176,7 @@ bool guest_freezer(const struct guest *g, char *buf, size_t size);
 /* Refuses what needs a guest at rest or running, whose files nobody else works on. */
 int guest_free_for_job(struct guest *g, struct cos_err *err);
 /* Whether its groups say so. */
+bool guest_is_freezing(const struct guest *g);
 bool guest_is_frozen(const struct guest *g);
 /* Starts from DEFINED or FAILED; calls in g->waiters are answered when it runs or fails. STDIO: the
  * guest's ends of a client's pipes (taken, also on failure), or NULL. */

@@ -19,10 +19,9 @@
 #include "lib/kern/cg.h"
 #include "lib/kern/cg-inner.h"
 
-#define GROUP_DEPTH_MAX  64
-#define GROUPS_MAX       2000
-#define FREEZE_WAIT_USEC 20000
-#define KERNEL_GROUP     "kernel"
+#define GROUP_DEPTH_MAX 64
+#define GROUPS_MAX      2000
+#define KERNEL_GROUP    "kernel"
 
 /* The files of a delegated v2 group that its owner may write; see the kernel's cgroup-v2 text. */
 static int delegate(int slot, int payload, uid_t owner)
@@ -275,53 +274,44 @@ int cg_kill(const struct cg_topo *t, const struct cg_guest *g)
 		       t->where[CTL_FREEZER] < 0 ? -1 : g->dir[t->where[CTL_FREEZER]]);
 }
 
-static int is_frozen(int dir, enum cg_version ver, bool *ret)
+/* Whether the file NAME of the freezer has TEXT. */
+static bool freezer_says(const struct cg_topo *t, const struct cg_guest *g, const char *name,
+			 const char *text)
 {
 	char buf[256];
-	ssize_t n =
-		io_read_at(dir, ver == CG_V2 ? "cgroup.events" : "freezer.state", buf, sizeof(buf));
 
-	if (n < 0)
-		return (int)n;
-	*ret = ver == CG_V2 ? strstr(buf, "frozen 1") != NULL : strncmp(buf, "FROZEN", 6) == 0;
-	return 0;
+	return io_read_at(freezer_dir(t, g), name, buf, sizeof(buf)) > 0 && strstr(buf, text);
+}
+
+bool cg_is_freezing(const struct cg_topo *t, const struct cg_guest *g)
+{
+	int h = t->where[CTL_FREEZER];
+
+	if (h < 0)
+		return false;
+	return t->h[h].version == CG_V2 ? freezer_says(t, g, "cgroup.freeze", "1")
+					: !freezer_says(t, g, "freezer.state", "THAWED");
 }
 
 bool cg_is_frozen(const struct cg_topo *t, const struct cg_guest *g)
 {
 	int h = t->where[CTL_FREEZER];
-	bool frozen = false;
 
-	return h >= 0 && is_frozen(freezer_dir(t, g), t->h[h].version, &frozen) == 0 && frozen;
+	if (h < 0)
+		return false;
+	return t->h[h].version == CG_V2 ? freezer_says(t, g, "cgroup.events", "frozen 1")
+					: freezer_says(t, g, "freezer.state", "FROZEN");
 }
 
 int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct cos_err *err)
 {
-	int h = t->where[CTL_FREEZER];
-	enum cg_version ver;
-	uint64_t until = clock_usec() + FREEZE_WAIT_USEC;
-	bool frozen = !on;
-	int dir, r;
+	int h = t->where[CTL_FREEZER], r;
 
 	if (h < 0)
 		return cos_fail(err, COS_E_UNSUPPORTED, 0,
 				"neither cgroup v2 nor a v1 freezer is mounted");
-	ver = t->h[h].version;
-	dir = freezer_dir(t, g);
-	r = ask_freeze(dir, ver, on);
-	while (r == 0 && frozen != on && clock_usec() < until) {
-		r = is_frozen(dir, ver, &frozen);
-		if (r == 0 && frozen != on)
-			usleep(200);
-	}
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "%s", on ? "freeze" : "thaw");
-	if (frozen == on)
-		return 0;
-	if (on)
-		ask_freeze(dir, ver, false);
-	return cos_fail(err, COS_E_TIMEOUT, 0, "processes did not %s within %d ms",
-			on ? "freeze" : "thaw", FREEZE_WAIT_USEC / 1000);
+	r = ask_freeze(freezer_dir(t, g), t->h[h].version, on);
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "%s", on ? "freeze" : "thaw") : 0;
 }
 
 uint64_t cg_flat_value(const char *text, const char *key)

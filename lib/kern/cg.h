@@ -120,11 +120,11 @@ int cg_exec_dir(const struct cg_topo *t, const struct cg_guest *g, struct cos_er
 
 /* Ends every process of the guest: cgroup.kill, else a bounded loop of signals. Leaf. */
 int cg_kill(const struct cg_topo *t, const struct cg_guest *g);
-/* Freezes or thaws and waits, at most 20 ms, until it is so; a freeze that takes longer is taken
- * back. */
+/* Asks for it. A process stops when it has CPU time next, before it gets on: with cpu.rate that can
+ * be a second. */
 int cg_freeze(const struct cg_topo *t, const struct cg_guest *g, bool on, struct cos_err *err);
-
-/* Whether a freeze was asked for and reached. */
+/* Whether a freeze was asked for, and whether all processes have stopped. */
+bool cg_is_freezing(const struct cg_topo *t, const struct cg_guest *g);
 bool cg_is_frozen(const struct cg_topo *t, const struct cg_guest *g);
 
 struct cg_usage {

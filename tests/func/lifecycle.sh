@@ -33,6 +33,20 @@ ok "freeze" "$COSCTL" freeze g1
 is "frozen" "$("$COSCTL" list --no-headers | awk '{print $2}')" frozen
 fails "exec in a frozen guest" 125 "is frozen" "$COSCTL" exec g1 -- true
 ok "thaw" "$COSCTL" thaw g1
+# Its processes stop when they have CPU time, of which there is little.
+"$COSCTL" create --template busybox busy cpu.rate=10% -- sh -c 'for i in 1 2 3 4; do yes >/dev/null & done; wait'
+"$COSCTL" start busy
+frozen=0
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	"$COSCTL" freeze busy && "$COSCTL" thaw busy && frozen=$((frozen + 1))
+	sleep 0.03
+done
+is "a guest that its cpu.rate holds back can be frozen" "$frozen" 10
+slot=$("$COSCTL" show busy | sed -n 's/.*"slot": \([0-9]*\).*/\1/p')
+"$COSCTL" freeze busy
+is "and has stopped when that is answered" "$(find /sys/fs/cgroup -path "*/cos.$INSTANCE/$slot/*" \
+	\( -name cgroup.events -o -name freezer.state \) -exec grep -l 'frozen 1\|FROZEN' {} + | grep -q . && echo yes)" yes
+ok "and be stopped then" "$COSCTL" delete --force busy
 ok "restart" "$COSCTL" restart --timeout 1 g1
 ok "stop" "$COSCTL" stop --timeout 1 g1
 fails "delete of what is not there" 4 "no guest named g9" "$COSCTL" delete g9
