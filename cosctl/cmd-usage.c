@@ -91,7 +91,9 @@ static int read_lines(FILE *in, line_fn *fn, void *arg, struct cos_err *err)
 		if (r < 0)
 			return cos_fail(err, COS_E_INTERNAL, -r, "a row of the ledger's answer");
 	}
-	return cos_fail(err, COS_E_TIMEOUT, 0, "the ledger's answer was cut short");
+	return cos_advise(
+		err, cos_fail(err, COS_E_TIMEOUT, 0, "the ledger's answer was cut short"),
+		"try again: it took more than a minute, or the daemon was ended meanwhile");
 }
 
 static int ask(struct args *a, json_t *params, line_fn *fn, void *arg)
