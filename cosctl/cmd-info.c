@@ -212,8 +212,12 @@ static void copy_rest(int fd, struct place *p)
 	if (st.st_ino != p->file)
 		*p = (struct place){ .file = st.st_ino };
 	while ((n = pread(fd, buf, sizeof(buf), p->at)) > 0) {
-		if (io_write_all(STDOUT_FILENO, buf, (size_t)n) < 0)
+		int r = io_write_all(STDOUT_FILENO, buf, (size_t)n);
+
+		if (r < 0) {
+			fprintf(stderr, "cosctl: write: %s\n", strerrordesc_np(-r));
 			exit(1);
+		}
 		p->at += n;
 	}
 }

@@ -86,6 +86,15 @@ static void print_plain(const char *help)
 	putchar('\n');
 }
 
+/* The end with STATUS, or 1 when what was printed is lost. */
+static int finish(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	perror("cosctl: write");
+	return status ?: 1;
+}
+
 static void help_all(FILE *out)
 {
 	fputs("usage: cosctl [--socket PATH] COMMAND [OPTION...] [ARGUMENT...]\n\ncommands:\n",
@@ -266,7 +275,7 @@ static int parse(const struct command *c, struct args *a, int argc, char **argv)
 			a->socket = optarg;
 		} else if (o == OPT_HELP) {
 			help_one(c);
-			exit(0);
+			exit(finish(0));
 		} else if (o == '?' || o == ':') {
 			return refuse_option(a, o, argv[optind - 1]);
 		} else {
@@ -316,10 +325,10 @@ int main(int argc, char **argv)
 		case 'h':
 		case OPT_HELP:
 			help_all(stdout);
-			return 0;
+			return finish(0);
 		case OPT_VERSION:
 			puts("cosctl " PACKAGE_VERSION);
-			return 0;
+			return finish(0);
 		default:
 			return refuse_option(&a, o, argv[optind - 1]);
 		}
@@ -341,10 +350,5 @@ int main(int argc, char **argv)
 	r = parse(c, &a, argc, argv);
 	if (r)
 		return strcmp(c->name, "run") == 0 || strcmp(c->name, "exec") == 0 ? EXIT_OURS : r;
-	r = c->fn(&a);
-	if (fflush(stdout) != 0 || ferror(stdout)) {
-		perror("cosctl: write");
-		return r ?: 1;
-	}
-	return r;
+	return finish(c->fn(&a));
 }

@@ -30,6 +30,7 @@ struct flow {
 	struct termios saved;
 	int signals;
 	bool done, detached, told;
+	bool lost; /* output that could not be written, though somebody wants it */
 	int status;
 };
 
@@ -175,20 +176,27 @@ static void take_input(struct flow *f)
 	push(f);
 }
 
-/* False when the stream has ended. */
-static bool copy_out(int from, int to)
+/* False when the stream has ended, at either end. */
+static bool copy_out(struct flow *f, int from, int to)
 {
 	char buf[CHUNK];
 	ssize_t n = read(from, buf, sizeof(buf));
+	int r;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return true;
-	return n > 0 && io_write_all(to, buf, (size_t)n) == 0;
+	r = n > 0 ? io_write_all(to, buf, (size_t)n) : 0;
+	if (r < 0 && r != -EPIPE) {
+		fprintf(stderr, "cosctl: standard %s cannot be written: %s\n",
+			to == STDOUT_FILENO ? "output" : "error", strerrordesc_np(-r));
+		f->lost = true;
+	}
+	return n > 0 && r == 0;
 }
 
 static void take_output(struct flow *f, int *from, int to)
 {
-	if (copy_out(*from, to))
+	if (copy_out(f, *from, to))
 		return;
 	if (from == &f->p->from_guest && f->p->to_guest == *from)
 		f->p->to_guest = -1;
@@ -259,8 +267,9 @@ static void wait_once(struct flow *f)
 
 /* What the guest wrote before it ended is still in the pipes, which hold no more than this; more
  * may come from processes that it left behind, without end, and is not waited for. */
-static void drain(struct pump *p)
+static void drain(struct flow *f)
 {
+	struct pump *p = f->p;
 	int *const from[] = { &p->from_guest, &p->from_guest_err };
 	/* A console's last bytes come through the keeper, which then closes the stream. */
 	int msec = p->guest && p->from_guest == p->to_guest ? CONSOLE_END_MSEC : 0;
@@ -269,7 +278,7 @@ static void drain(struct pump *p)
 		struct pollfd fd = { *from[i], POLLIN, 0 };
 
 		for (int n = 0; n < DRAINS && *from[i] >= 0 && poll(&fd, 1, msec) > 0; n++) {
-			if (!copy_out(*from[i], i + 1))
+			if (!copy_out(f, *from[i], i + 1))
 				break;
 		}
 	}
@@ -288,10 +297,12 @@ int pump_run(struct pump *p)
 	while (!f.done && (p->client || p->from_guest >= 0 || p->from_guest_err >= 0))
 		wait_once(&f);
 	if (!f.detached)
-		drain(p);
+		drain(&f);
 	leave_raw(&f);
 	close_p(&f.signals);
 	if (f.detached)
 		return 0;
+	if (f.told && f.status == 0 && f.lost)
+		return EXIT_OURS;
 	return f.told || p->client ? f.status : p->escape ? 0 : EXIT_OURS;
 }

@@ -25,6 +25,14 @@ adj=$((adj < 0 ? 200 : adj > 800 ? 1000 : adj + 200))
 is "the kernel prefers guests when memory runs out" "$(cat "/proc/$("$COSCTL" status g1 | awk '$1 == "pid" { print $2 }')/oom_score_adj")" "$adj"
 is "what they make" "$("$COSCTL" run --rm --template busybox t2 -- sh -c '(cat /proc/self/oom_score_adj)')" "$adj"
 is "and what is run in them" "$("$COSCTL" exec g1 -- cat /proc/self/oom_score_adj)" "$adj"
+fails "exec whose output is lost does not succeed" 125 'cannot be written: No space' \
+	sh -c "'$COSCTL' exec g1 -- echo hello >/dev/full"
+fails "and tells a status other than 0" 3 'cannot be written' sh -c "'$COSCTL' exec g1 -- sh -c 'echo hello; exit 3' >/dev/full"
+is "a reader that has seen enough is no failure" "$("$COSCTL" exec g1 -- sh -c 'yes | head -n 100000' 2>&1 | head -n 1)" y
+fails "help whose output is lost fails too" 1 'write: No space' sh -c "'$COSCTL' --help >/dev/full"
+"$COSCTL" exec g1 -- sh -c 'echo hello >/dev/console'
+await sh -c "'$COSCTL' logs g1 | grep -q hello"
+fails "and logs" 1 'write: No space' sh -c "'$COSCTL' logs g1 >/dev/full"
 "$COSCTL" exec g1 -- sh -c 'exit 9'
 is "exec exits with the command's status" "$?" 9
 fails "a command that is not there" 127 "nosuch" "$COSCTL" exec g1 -- nosuch
