@@ -202,6 +202,7 @@ static struct exec *new_exec(struct guest *g, const struct exec_want *w)
 		.host = &g->d->host,
 		.spec = &e->spec,
 		.cg = &e->cg,
+		.id_base = e->spec.userns ? slot_id_base(g->d, (unsigned)g->slot) : 0,
 		.command = w->command,
 		.env = w->env,
 		.user = w->user,

@@ -441,6 +441,7 @@ static int guest_main(const struct launch *l, int sock)
 		r = place_descriptors(&s, &err);
 	if (r == 0) {
 		s.sock = FD_SYNC;
+		child_own_stdio(&who);
 		r = wait_release(s.sock, &err);
 	}
 	if (r == 0 && l->spec->own_init)

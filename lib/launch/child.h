@@ -85,6 +85,13 @@ char **child_env(const struct who *who, json_t *a, json_t *b);
 int child_find_command(const char *cmd, char *const *env, char *buf, size_t size,
 		       struct cos_err *err);
 
+/* Makes the pipes among STDIO the guest's root's, whose id is ID, so that child_own_stdio() can
+ * give them on. */
+void child_give_pipes(const int stdio[3], uint32_t id);
+/* Descriptors 0 to 2, pipes or a terminal, become WHO's: /dev/stdout and such are opened anew by
+ * the owner's rights, also by root, to whom a pipe of the host's is a stranger's. */
+void child_own_stdio(const struct who *who);
+
 /* Opens a new terminal of the devpts at /dev/pts: master and slave. */
 int child_open_pty(int *ret_master, int *ret_slave, struct cos_err *err);
 /* Of the devpts whose ptmx is PATH below DIR. */

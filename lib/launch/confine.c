@@ -226,6 +226,30 @@ int child_find_command(const char *cmd, char *const *env, char *buf, size_t size
 	return r < 0 ? cos_fail(err, COS_E_NOT_EXEC, -r, "%.200s", cmd) : 0;
 }
 
+void child_give_pipes(const int stdio[3], uint32_t id)
+{
+	for (int i = 0; i < 3; i++) {
+		if (stdio[i] >= 0 && fchown(stdio[i], id, id) < 0)
+			continue; /* a guest that cannot open them anew can still use them */
+	}
+}
+
+void child_own_stdio(const struct who *who)
+{
+	struct stat st;
+
+	for (int i = 0; i < 3; i++) {
+		gid_t gid = who->gid;
+
+		if (fstat(i, &st) < 0 || (!S_ISFIFO(st.st_mode) && !isatty(i)))
+			continue;
+		if (!S_ISFIFO(st.st_mode))
+			gid = (gid_t)-1; /* stays tty's, to whom it is writable */
+		if (fchown(i, who->uid, gid) < 0)
+			continue; /* of a devpts that the guest has made read-only */
+	}
+}
+
 int child_open_pty(int *ret_master, int *ret_slave, struct cos_err *err)
 {
 	return child_open_pty_at(AT_FDCWD, "/dev/pts/ptmx", ret_master, ret_slave, err);

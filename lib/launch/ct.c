@@ -115,6 +115,7 @@ static int userns_make(struct launch *l, struct cos_err *err)
 	if (r < 0)
 		return r;
 	prepared = l->netns >= 0;
+	child_give_pipes(l->stdio, l->spec->userns ? l->id_base : 0);
 	if (l->spec->userns && !prepared)
 		ca.flags |= CLONE_NEWUSER;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)

@@ -67,6 +67,7 @@ static int prepare(const struct launch_exec *x, struct who *who, int *ret_sock, 
 		r = who_find(x->user ?: x->spec->user, who, err);
 	if (r < 0)
 		return r;
+	child_own_stdio(who);
 	r = msg_send(sock, MSG_READY, 0, &master, master >= 0 ? 1 : 0);
 	if (r < 0)
 		return cos_fail(err, COS_E_INTERNAL, -r, "the daemon is gone");
@@ -215,6 +216,7 @@ int launch_exec_start(struct launch_exec *x, struct cos_err *err)
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "socketpair");
+	child_give_pipes(x->stdio, x->id_base);
 	r = start_somewhere(x, sv[1], err);
 	close(sv[1]);
 	if (r < 0)

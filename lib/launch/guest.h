@@ -188,6 +188,7 @@ struct launch_exec {
 	const struct launch_rules *rules;
 	const struct cg_guest *cg;
 	int guest;              /* pidfd of the guest's first process */
+	uint32_t id_base;       /* of its user namespace; 0 without one */
 	json_t *command, *env;  /* checked as in a specification; ENV may be NULL */
 	const char *user, *cwd; /* NULL: the guest's own */
 	int stdio[3];           /* the command's ends of pipes; -1 with TTY */
