@@ -36,7 +36,7 @@ int cmd_list(struct args *a)
 
 	if (r)
 		return r;
-	status = out_only_names(a, &rows);
+	status = out_only_names(a, NULL, &rows);
 	out_rows(a, rows, "guests", cols, ARRAY_SIZE(cols));
 	return status;
 }

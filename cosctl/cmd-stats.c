@@ -127,7 +127,7 @@ static int look_at_stats(struct args *a, json_t **state)
 	r = talk_rows(a, "io.cos.Guest.Stats", params, "guests", &guests);
 	if (r)
 		return r;
-	status = out_only_names(a, &guests);
+	status = out_only_names(a, "io.cos.Guest.Stats", &guests);
 	if (a->format != OUT_JSON) {
 		json_array_foreach(guests, i, row)
 			lift_net(row);

@@ -70,9 +70,10 @@ struct column {
  * names. Rows that a --filter does not match are left out. */
 void out_rows(const struct args *a, json_t *rows, const char *key, const struct column *cols,
 	      unsigned n);
-/* Keeps of *ROWS those of the names on the command line, if there are any, in the daemon's order. A
- * name that is not there is said and makes the exit status that is returned. */
-int out_only_names(const struct args *a, json_t **rows);
+/* Keeps of *ROWS, the daemon's "guests", those of the names on the command line, if there are any.
+ * A name that is not there is said and makes the exit status that is returned; with METHOD the
+ * daemon is asked about it, and knows better why. */
+int out_only_names(const struct args *a, const char *method, json_t **rows);
 /* "512.0M", "3d02h"; BUF takes 32 bytes. */
 char *out_bytes(uint64_t v, char *buf);
 char *out_age(uint64_t usec, char *buf);

@@ -226,7 +226,24 @@ void out_rows(const struct args *a, json_t *rows, const char *key, const struct 
 	}
 }
 
-int out_only_names(const struct args *a, json_t **rows)
+/* Nothing of NAME came with the others. */
+static int ask_about(const struct args *a, const char *method, const char *name, json_t *kept)
+{
+	auto_json json_t *params = json_pack("{s:s}", "name", name), *answer = NULL;
+	struct cos_err err;
+	int status;
+
+	if (method) {
+		status = talk(a, method, params, &answer, name);
+		/* it may have come meanwhile */
+		json_array_extend(kept, json_object_get(answer, "guests"));
+		return status;
+	}
+	cos_fail(&err, COS_E_NO_GUEST, 0, "there is no guest named %s here", name);
+	return say_error(a, name, &err);
+}
+
+int out_only_names(const struct args *a, const char *method, json_t **rows)
 {
 	char **names = NULL;
 	unsigned n = 0;
@@ -251,9 +268,9 @@ int out_only_names(const struct args *a, json_t **rows)
 			}
 		}
 		if (!found) {
-			cos_fail(&err, COS_E_NO_GUEST, 0, "there is no guest named %s here",
-				 names[k]);
-			status = say_error(a, names[k], &err);
+			int r = ask_about(a, method, names[k], kept);
+
+			status = status ?: r;
 		}
 	}
 	names_free(names, n);

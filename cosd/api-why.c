@@ -86,12 +86,14 @@ static void ask_group(struct guest *g, const struct cg_guest *cg, struct cause *
 	enum limit_id id = c->m->limit;
 	struct cg_stand s;
 	struct cg_usage u;
+	uint64_t met_usec;
 
 	c->times = cg_stand(&g->d->host.topo, cg, id, &s) && s.hits != LIMIT_MAX ? s.hits : 0;
 	if (id == LIMIT_CPU_RATE && cg_usage(&g->d->host.topo, cg, &u) == 0)
 		c->usec = u.throttled_usec;
-	if (hits_met(g, id))
-		was_last(c, hits_met(g, id));
+	hits_seen(g, id, &met_usec);
+	if (met_usec)
+		was_last(c, met_usec);
 }
 
 static void ask_hold(struct guest *g, const struct cg_guest *cg, struct cause *c)
@@ -139,6 +141,27 @@ static void ask_disk(struct guest *g, const struct cg_guest *cg, struct cause *c
 		return;
 	c->times = LIMIT_MAX;
 	c->now = true;
+}
+
+/* Of a guest that has ended: what was seen at the last look. */
+static json_t *last_causes_of(struct guest *g)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(meanings); i++) {
+		struct cause c = { &meanings[i], 0, LIMIT_MAX, LIMIT_MAX, false };
+		uint64_t met_usec;
+
+		if (c.m->ask != ask_group)
+			continue;
+		c.times = hits_seen(g, c.m->limit, &met_usec);
+		if (!c.times)
+			continue;
+		if (met_usec)
+			c.last_usec = met_usec;
+		tell(list, g, &c);
+	}
+	return list;
 }
 
 static json_t *causes_of(struct guest *g, const struct cg_guest *cg)
@@ -204,7 +227,7 @@ int api_guest_why(struct call *c, json_t *params, struct cos_err *err)
 	if (g->reason[0])
 		json_object_set_new(answer, "reason", json_string(g->reason));
 	runs = g->slot >= 0 && guest_open_groups(g, &cg, &ignored) == 0;
-	json_object_set_new(answer, "causes", runs ? causes_of(g, &cg) : json_array());
+	json_object_set_new(answer, "causes", runs ? causes_of(g, &cg) : last_causes_of(g));
 	json_object_set_new(answer, "waits", runs ? waits_of(g, &cg) : json_array());
 	cg_close(&cg);
 	call_reply(c, answer, NULL, 0);

@@ -13,6 +13,7 @@
 #include "cosd/guest.h"
 #include "cosd/io-bucket.h"
 #include "cosd/health.h"
+#include "cosd/hits.h"
 #include "cosd/hook.h"
 #include "cosd/meter.h"
 #include "cosd/points.h"
@@ -309,6 +310,7 @@ static int acquire(struct guest *g, struct cos_err *err)
 	cpus_changed(g);
 	json_decref(g->steps);
 	g->steps = json_object();
+	hits_free(g);
 	return 0;
 }
 

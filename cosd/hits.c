@@ -96,23 +96,30 @@ void hits_forget(struct guest *g)
 	}
 }
 
+static void close_files(struct hits *h)
+{
+	for (enum limit_id id = 0; id < LIMIT__CG; id++)
+		close_p(&h->of[id].fd);
+}
+
 void hits_last(struct guest *g)
 {
 	look(g, true);
-	hits_free(g);
+	if (g->hits)
+		close_files(g->hits);
 }
 
-uint64_t hits_met(const struct guest *g, enum limit_id id)
+uint64_t hits_seen(const struct guest *g, enum limit_id id, uint64_t *ret_met_usec)
 {
-	return g->hits ? g->hits->of[id].met_usec : 0;
+	*ret_met_usec = g->hits ? g->hits->of[id].met_usec : 0;
+	return g->hits ? g->hits->of[id].seen : 0;
 }
 
 void hits_free(struct guest *g)
 {
 	if (!g->hits)
 		return;
-	for (enum limit_id id = 0; id < LIMIT__CG; id++)
-		close_p(&g->hits->of[id].fd);
+	close_files(g->hits);
 	free(g->hits);
 	g->hits = NULL;
 }

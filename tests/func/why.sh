@@ -43,6 +43,17 @@ ok "is held now" await is_now hold cpu.hold
 "$COSCTL" kill hold
 wait $spinner
 like "JSON has it all" "$("$COSCTL" why -o json pids)" '"todo": "raise pids.max"'
+"$COSCTL" create --template busybox ended memory.max=16M -- sh -c 'x=a; while :; do x=$x$x$x; done'
+"$COSCTL" start ended
+has_ended() {
+	"$COSCTL" status ended | grep -q '^last_end'
+}
+ok "one that ended for want of memory" await has_ended
+like "and still tells so" "$("$COSCTL" why ended)" '^memory.max  *16'
+like "with what helps" "$("$COSCTL" why ended)" '^memory.max: .*raise memory.max'
+fails "of its counters none are left" 3 'ended is failed' "$COSCTL" stats ended
+fails "nor of nobody's" 4 'no guest named nobody' "$COSCTL" stats nobody
+like "those of others are printed" "$("$COSCTL" stats ended quiet 2>/dev/null)" '^quiet  *running'
 "$COSCTL" create --template busybox gone -- /nosuch
 "$COSCTL" start gone 2>/dev/null
 like "one that failed tells why" "$("$COSCTL" why gone)" 'gone is failed: .*nosuch'
