@@ -82,6 +82,23 @@ static void put_sources(const struct out *o, const char *family, const char *lin
 	}
 }
 
+/* As the target of a neighbour advertisement, which nft can look up as a plain number only. */
+static void put_targets(const struct out *o, const char *link, const struct nat_guest *g)
+{
+	char key[LINK_NAME_SIZE + 48];
+
+	for (size_t i = 0; i < ARRAY_SIZE(g->ip); i++) {
+		int n;
+
+		if (g->ip[i].family != AF_INET6)
+			continue;
+		n = snprintf(key, sizeof(key), "\"%s\" . 0x", link);
+		for (unsigned k = 0; k < 16; k++)
+			n += snprintf(key + n, sizeof(key) - (size_t)n, "%02x", g->ip[i].b[k]);
+		put(o, "bridge", "target6", key, NULL);
+	}
+}
+
 static void class_text(char *buf, size_t size, uint16_t id)
 {
 	str_fmt(buf, size, "%x:%x", HTB_MAJOR, id);
@@ -179,6 +196,7 @@ static void put_port(const struct out *o, const struct nat_guest *g)
 	if (g->exempt)
 		put(o, "bridge", "exempt_class", key, value);
 	put_sources(o, "bridge", g->link, g);
+	put_targets(o, g->link, g);
 	put_limits(o, "bridge", g);
 }
 
@@ -335,6 +353,7 @@ static const char bridge_sets[] =
 	"	set any_source { type ifname ; }\n"
 	"	set own4 { type ifname . ipv4_addr ; }\n"
 	"	set own6 { type ifname . ipv6_addr ; }\n"
+	"	set target6 { typeof iifname . @th,64,128 ; }\n"
 	"	map class { type ifname : classid ; }\n"
 	"	map exempt_class { type ifname : classid ; }\n"
 	"	map pps_out { type ifname : limit ; }\n"
@@ -344,7 +363,8 @@ static const char bridge_sets[] =
 	"	counter spoofed { }\n"
 	"	counter too_many { }\n";
 
-/* As the lock and the paths above, for what goes from port to port; the bridge of cosd's itself is
+/* As the lock and the paths above, for what goes from port to port: there a guest could also say
+ * that it has others' addresses, or is the router; the bridge of cosd's itself is
  * in the group, too, but no port. What comes from a port of the host's is not looked at. */
 static void put_bridge(FILE *f, const char *table, const struct nat_host *h)
 {
@@ -356,6 +376,9 @@ static void put_bridge(FILE *f, const char *table, const struct nat_host *h)
 		"		limit name iifname map @pps_out counter name too_many drop\n"
 		"		iifname . ether saddr != @mac counter name spoofed drop\n"
 		"		iifname @any_source accept\n"
+		"		icmpv6 type { nd-router-advert, nd-redirect } counter name spoofed drop\n"
+		"		icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @target6 counter "
+		"name spoofed drop\n"
 		"		iifname . ip saddr @own4 accept\n"
 		"		iifname . arp saddr ip @own4 accept\n"
 		"		iifname . ip6 saddr @own6 accept\n"

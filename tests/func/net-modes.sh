@@ -87,6 +87,34 @@ fails "which reach nobody" 1 '' "$COSCTL" exec b1 -- ping -c 1 -W 1 "$b2"
 within b1 ip link set eth0 address "$mac"
 within b1 ip addr del 10.86.0.200/32 dev eth0
 ok "the right one does" reach b1 "$b2"
+
+# What a guest says of others' addresses, and of the way out, does not reach its neighbours.
+before=$(spoofed)
+# shellcheck disable=SC2016 # perl's variables
+within b1 perl -e 'use Socket;
+	socket(my $s, 10, SOCK_RAW, 58) or die $!; # AF_INET6, ICMPv6
+	setsockopt($s, 41, 18, pack("i", 255)) or die $!; # IPV6_MULTICAST_HOPS
+	setsockopt($s, 41, 17, pack("i", 0 + $ARGV[0])) or die $!; # IPV6_MULTICAST_IF
+	my $all = Socket::pack_sockaddr_in6(0, Socket::inet_pton(10, "ff02::1"), 0 + $ARGV[0]);
+	send($s, pack("CCnCCnNN", 134, 0, 0, 64, 0, 1800, 0, 0), 0, $all) or die $!;' \
+	"$(within b1 ip -o link show eth0 | cut -d: -f1)"
+more_than_before() {
+	[ "$(spoofed)" -gt "$before" ]
+}
+ok "a guest's router advertisement is dropped" await more_than_before
+is "and is nobody's way" "$(within b2 ip -6 route show proto ra)" ""
+before=$(spoofed)
+within b1 sh -c 'echo 1 >/proc/sys/net/ipv6/conf/all/forwarding && echo 1 >/proc/sys/net/ipv6/conf/eth0/proxy_ndp' &&
+	within b1 ip -6 neigh add proxy fe80::99 dev eth0
+"$COSCTL" exec b2 -- ping -c 2 -W 1 fe80::99%eth0 >/dev/null 2>&1
+ok "so is its answer for an address of another" await more_than_before
+is "which nobody believes" "$(within b2 ip -6 neigh show fe80::99 | grep -c lladdr)" 0
+within b1 ip -6 neigh del proxy fe80::99 dev eth0
+within b1 sh -c 'echo 0 >/proc/sys/net/ipv6/conf/all/forwarding'
+b2_6=$(field b2 ipv6)
+within b1 ip -6 neigh flush dev eth0
+ok "its own still is believed" reach b2 "$(field b1 ipv6)"
+ok "and others' are by it" reach b1 "$b2_6"
 "$COSCTL" set b1 net.pps=10
 own=$(count b2 in packets)
 within b1 perl "$T/send" 0 "$b2" 9 500 10
