@@ -171,7 +171,11 @@ like "with the way out that was asked for" "$("$COSCTL" exec h1 -- ip route)" 'd
 out_p=$(count h1 out packets)
 out_b=$(count h1 out bytes)
 within h1 perl "$T/send" 0 192.0.2.2 5000 50 1000
-ok "what leaves by the uplink is in its class" await counts h1 out $((out_p + 50)) $((out_b + 50 * 1042))
+left() { # the guest's own reports of multicast groups come when they like
+	[ $(($(count h1 out packets) - out_p)) -ge 50 ] && [ $(($(count h1 out packets) - out_p)) -le 55 ] &&
+		[ $(($(count h1 out bytes) - out_b)) -ge $((50 * 1042)) ]
+}
+ok "what leaves by the uplink is in its class" await left
 in_p=$(count h1 in packets)
 in_b=$(count h1 in bytes)
 outside perl "$T/send" 0 192.0.2.50 5000 50 1000
