@@ -125,12 +125,27 @@ int child_raise_loopback(struct cos_err *err)
 static int attach_at(int root, int mnt, const char *target, bool is_file, struct cos_err *err)
 {
 	auto_close int at = mnt_target(root, target, is_file);
+	struct stat st;
 	int r;
 
+	target += strspn(target, "/");
+	if (at >= 0 && is_file && fstat(at, &st) == 0 && S_ISDIR(st.st_mode))
+		return cos_fail(err, COS_E_IMAGE, EISDIR, "mount target /%s in the root", target);
 	if (at < 0)
 		return cos_fail(err, COS_E_IMAGE, -at, "mount target /%s in the root", target);
 	r = mnt_attach(mnt, at);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "move_mount to /%s", target) : 0;
+}
+
+static int attach_bind(int root, int mnt, const char *target, bool is_file, struct cos_err *err)
+{
+	int r = attach_at(root, mnt, target, is_file, err);
+
+	if (r == 0 || err->code != COS_E_IMAGE)
+		return r;
+	return cos_advise(err, r,
+			  "give the bind a target that is a directory or a file as its source is, "
+			  "or that can be made");
 }
 
 /* Puts the root over "/" and swaps the two; the host's tree is then below "." and goes away last.
@@ -176,7 +191,7 @@ static int attach_all(struct setup *s, struct cos_err *err)
 
 		if (fstat(s->binds[i], &st) < 0)
 			return cos_fail(err, COS_E_KERNEL, errno, "stat %s", b->source);
-		r = attach_at(s->root, s->binds[i], b->target, !S_ISDIR(st.st_mode), err);
+		r = attach_bind(s->root, s->binds[i], b->target, !S_ISDIR(st.st_mode), err);
 	}
 	return r;
 }

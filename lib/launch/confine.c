@@ -110,6 +110,15 @@ static int merge_pages(struct cos_err *err)
 	return 0;
 }
 
+/* The kernel says EINVAL of an id that the user namespace does not have. */
+static int fail_id(const char *what, uint32_t id, struct cos_err *err)
+{
+	if (errno != EINVAL)
+		return cos_fail(err, COS_E_KERNEL, errno, "become %s %u", what, id);
+	return cos_fail(err, COS_E_INVALID, 0, "%s %u: the guest has ids 0 to %u", what, id,
+			LAUNCH_IDS - 1);
+}
+
 int child_confine(const struct launch_rules *rules, const struct who *who, const struct spec *spec,
 		  struct cos_err *err)
 {
@@ -119,7 +128,7 @@ int child_confine(const struct launch_rules *rules, const struct who *who, const
 		return cos_fail(err, COS_E_KERNEL, -r, "drop capabilities");
 	if (setgroups(who->n_groups, who->groups) < 0 ||
 	    setresgid(who->gid, who->gid, who->gid) < 0)
-		return cos_fail(err, COS_E_KERNEL, errno, "become group %u", who->gid);
+		return fail_id("group", who->gid, err);
 	if (spec->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "no_new_privs");
 	r = spec->ksm ? merge_pages(err) : 0;
@@ -129,7 +138,7 @@ int child_confine(const struct launch_rules *rules, const struct who *who, const
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "load the system call filter");
 	if (setresuid(who->uid, who->uid, who->uid) < 0)
-		return cos_fail(err, COS_E_KERNEL, errno, "become user %u", who->uid);
+		return fail_id("user", who->uid, err);
 	r = cap_set(who->uid == 0 ? rules->caps : 0);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "set capabilities") : 0;
 }

@@ -77,7 +77,7 @@ is "by name and group's name" "$(put --user web:mail x -- /bin/sh -c 'id -u; id 
 is "home follows" "$(put --user web x -- /bin/sh -c 'echo $HOME')" /srv
 fails "a user who is not there" 125 'user nobody: not in' "$COSCTL" run --rm --rootfs "$R" --user nobody x -- /bin/true
 fails "a group that is not there" 125 'group none: not in' "$COSCTL" run --rm --rootfs "$R" --user 1:none x -- /bin/true
-fails "an id beyond the guest's" 125 '70000' "$COSCTL" run --rm --rootfs "$R" --user 70000 x -- /bin/true
+fails "an id beyond the guest's" 125 'user 70000: the guest has ids 0 to 65535' "$COSCTL" run --rm --rootfs "$R" --user 70000 x -- /bin/true
 for u in 4294967295 1:4294967295 -1 1:; do
 	fails "user $u" 125 'user|group' "$COSCTL" run --rm --rootfs "$R" "--user=$u" x -- /bin/true
 done
@@ -158,6 +158,9 @@ is "is his outside too" "$(stat -c %u:%g "$T/shared/new")" 33:33
 "$COSCTL" delete --force binds
 fails "a bind of nothing" 125 "bind source $T/nothing" "$COSCTL" run --rm --rootfs "$R" --bind "$T/nothing:/mnt" x -- /bin/true
 fails "a bind over a file in the way" 125 'mount target' "$COSCTL" run --rm --rootfs "$R" --bind "$T/shared:/etc/file/x" x -- /bin/true
+fails "a directory over a file" 125 'mount target /etc/file .*Not a directory' "$COSCTL" run --rm --rootfs "$R" --bind "$T/shared:/etc/file" x -- /bin/true
+fails "a file over a directory" 125 'mount target /etc .*Is a directory' "$COSCTL" run --rm --rootfs "$R" --bind "$R/etc/file:/etc" x -- /bin/true
+fails "what helps is told" 125 'do: .*as its source is' "$COSCTL" run --rm --rootfs "$R" --bind "$R/etc/file:/etc" x -- /bin/true
 ln -s /etc "$R/out"
 ln -s ../../../../.. "$R/up"
 "$COSCTL" run --rm --rootfs "$R" --bind "$T/shared:/up/tmp/hole" x -- /bin/true >"$T/out" 2>&1
