@@ -43,13 +43,30 @@ void pump_size(unsigned short *rows, unsigned short *cols)
 	*cols = ws.ws_col;
 }
 
+static struct termios saved_for_signals;
+
+/* Its handler is the default one by now. */
+static void restore_and_end(int sig)
+{
+	tcsetattr(STDIN_FILENO, TCSANOW, &saved_for_signals);
+	raise(sig);
+}
+
 static void enter_raw(struct flow *f)
 {
+	static const int ends[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+	struct sigaction act = { .sa_handler = restore_and_end, .sa_flags = (int)SA_RESETHAND };
+	struct sigaction was;
 	struct termios t;
 
 	if (!f->p->tty || tcgetattr(STDIN_FILENO, &f->saved) < 0)
 		return;
-	t = f->saved;
+	t = saved_for_signals = f->saved;
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		sigaction(ends[i], NULL, &was);
+		if (was.sa_handler != SIG_IGN)
+			sigaction(ends[i], &act, NULL);
+	}
 	cfmakeraw(&t);
 	f->raw = tcsetattr(STDIN_FILENO, TCSANOW, &t) == 0;
 }

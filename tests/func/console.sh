@@ -183,6 +183,16 @@ ok "a new size is passed on" await said "$T/console" '^44 88'
 printf '\003' >&3
 hang_up
 
+for s in TERM HUP; do
+	rm -f "$T/client"
+	on_terminal "$T/console" "stty -g >$T/before; sh -c 'echo \$\$ >$T/client; exec $COSCTL exec g -- sh -c \"echo up; sleep 1000\"'; stty -g >$T/after; echo over"
+	await said "$T/console" '^up'
+	kill -"$s" "$(cat "$T/client")"
+	ok "a client on a terminal is ended by $s" await said "$T/console" '^over'
+	is "and leaves the terminal as it was" "$(cat "$T/after")" "$(cat "$T/before")"
+	hang_up
+done
+
 # --- run ---
 "$COSCTL" run --rm --template busybox r -- sh -c 'echo out; echo err >&2; cat; exit 9' >"$T/out" 2>"$T/err" <"$T/cosd.json"
 is "run: status, output and errors apart" "$? $(head -1 "$T/out") $(cat "$T/err")" "9 out err"
