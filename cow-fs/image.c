@@ -27,7 +27,9 @@
 #define HINT       "loop"
 #define BLOCK      4096U
 #define DISK_BLOCK 512U
-#define OWN_INODES 16U /* ext4's own, and of the overlay's folders */
+#define SPARE      "spare-"
+#define SPARES     8U             /* the overlay takes 3 at a time while it is mounted */
+#define OWN_INODES (16U + SPARES) /* ext4's own, and of the overlay's folders */
 #define WORDS_MAX  24
 #define ATTACH_MAX 64 /* others take devices too */
 
@@ -241,6 +243,28 @@ int image_mount(int home, struct cos_err *err)
 
 	dev = open_image(home, &lock, path, err);
 	return dev < 0 ? dev : mount_device(path, err);
+}
+
+static const char *spare_name(unsigned i, char buf[static 16])
+{
+	snprintf(buf, 16, SPARE "%u", i);
+	return buf;
+}
+
+void image_spare_give(int top)
+{
+	char name[16];
+
+	for (unsigned i = 0; i < SPARES; i++)
+		unlinkat(top, spare_name(i, name), 0);
+}
+
+void image_spare_take(int top)
+{
+	char name[16];
+
+	for (unsigned i = 0; i < SPARES; i++)
+		(void)mknodat(top, spare_name(i, name), S_IFREG | 0600, 0);
 }
 
 /* ---- size ---- */

@@ -22,6 +22,11 @@ int cowfs_say_own_disk(const char *guest, struct cos_err *err);
 int image_make(int home, const struct cowfs_space *max, struct cos_err *err);
 /* Mounts it as a detached mount; several of these are of one file system. */
 int image_mount(int home, struct cos_err *err);
+/* Inodes for who mounts an overlay on the file system, whose topmost directory is TOP: that takes
+ * some, and a guest that has used up all could not be started again. They are given before, and
+ * taken back after, when nothing of the guest runs yet. Leaves. */
+void image_spare_give(int top);
+void image_spare_take(int top);
 /* Makes the file as long as BYTES, if it is shorter, and the file system, which may be in use, as
  * large as the file. */
 int image_grow(int home, uint64_t bytes, struct cos_err *err);

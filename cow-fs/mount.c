@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cow-fs/image.h"
 #include "cow-fs/inner.h"
 #include "cow-fs/mount.h"
 #include "cow-fs/selftest.h"
@@ -211,13 +212,18 @@ static int make_overlay(const struct cowfs_mount *m, const struct layers *l, uns
 static int make_mapped(const struct cowfs_mount *m, const struct layers *l, unsigned features,
 		       struct cos_err *err)
 {
+	const int own = m->home_is_mount ? l->mnt[l->n - 1] : -1;
 	int r;
 
-	if (m->userns < 0)
-		return make_overlay(m, l, features, err);
-	be(m->id_base);
+	if (m->userns >= 0)
+		be(m->id_base);
+	if (own >= 0)
+		image_spare_give(own);
 	r = make_overlay(m, l, features, err);
-	be(0);
+	if (own >= 0)
+		image_spare_take(own);
+	if (m->userns >= 0)
+		be(0);
 	return r;
 }
 

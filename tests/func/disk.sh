@@ -115,6 +115,11 @@ else
 	ok "some files" "$COSCTL" create --template busybox few disk.max=16M disk.inodes=100 disk.quota=loop -- sleep 1000
 	"$COSCTL" start few
 	is "no more than so many" "$(sh_in few 'i=0; while [ $i -lt 200 ] && true 2>/dev/null >/f$i; do i=$((i+1)); done; [ $i -gt 80 ] && [ $i -lt 130 ] && echo good || echo $i')" good
+	for i in 1 2 3; do # what is spared for that is there again each time
+		ok "with all of them used it starts again ($i)" "$COSCTL" restart --timeout 0 few
+		is "and has none left ($i)" "$(sh_in few 'i=0; while [ $i -lt 200 ] && true 2>/dev/null >/g$i; do i=$((i+1)); done; [ $i -lt 3 ] && echo good || echo $i')" good
+	done
+	ok "so that some can be removed" sh_in few 'rm /f1 && true >/again'
 	"$COSCTL" set few memory.max=512M # which has nothing to do with it
 	fails "nor more by more space" 1 'more than disk.inodes' "$COSCTL" set few disk.max=32M
 	ok "both go" "$COSCTL" delete --force img few
