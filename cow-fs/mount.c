@@ -203,9 +203,12 @@ static int make_overlay(const struct cowfs_mount *m, const struct layers *l, uns
 				   m->home < 0 ? MOUNT_ATTR_RDONLY : 0);
 		r = mnt < 0 ? -errno : m->home < 0 ? 0 : check_writable(mnt);
 	}
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "mount overlay: %s",
-				mnt_log(fs, log, sizeof(log)));
+	if (r < 0) {
+		const char *said = mnt_log(fs, log, sizeof(log));
+
+		return cos_fail(err, COS_E_KERNEL, -r, "mount overlay%s%s", said[0] ? ": " : "",
+				said);
+	}
 	return take_fd(mnt);
 }
 
