@@ -103,11 +103,15 @@ static int run_mke2fs(int home, const char *path, const struct cowfs_space *max,
 	r = program_run(home, path, argv, &said);
 	if (r < 0)
 		return cos_fail(err, COS_E_KERNEL, -r, "run mke2fs");
+	if (r == 0)
+		return 0;
+	if (said && strstr(said, "No space left on device"))
+		return cos_advise(err, cos_fail(err, COS_E_KERNEL, ENOSPC, "mke2fs"),
+				  "free space on the file system of the state directory");
 	if (said)
 		said[strcspn(said, "\n")] = '\0';
-	return r == 0 ? 0
-		      : cos_fail(err, COS_E_KERNEL, 0, "mke2fs: wait status %#x: %.120s", r,
-				 said && str_is_text(said, 4096) ? said : "");
+	return cos_fail(err, COS_E_KERNEL, 0, "mke2fs: wait status %#x: %.120s", r,
+			said && str_is_text(said, 4096) ? said : "");
 }
 
 int image_make(int home, const struct cowfs_space *max, struct cos_err *err)
@@ -314,6 +318,16 @@ static int lengthen(int img, uint64_t bytes, struct cos_err *err)
 	return 0;
 }
 
+/* What could not be used is not kept: the file's length is the limit that the guest has. */
+static void shorten_again(int img, int dev, uint64_t bytes)
+{
+	uint64_t blocks;
+
+	if (blocks_of(img, &blocks) == 0 && blocks <= bytes / BLOCK &&
+	    ftruncate(img, (off_t)bytes) == 0 && dev >= 0)
+		ioctl(dev, LOOP_SET_CAPACITY);
+}
+
 int image_grow(int home, uint64_t bytes, struct cos_err *err)
 {
 	auto_close int img = openat(home, IMAGE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
@@ -337,7 +351,10 @@ int image_grow(int home, uint64_t bytes, struct cos_err *err)
 	if (blocks >= bytes / BLOCK)
 		return 0;
 	dev = open_image(home, &lock, path, err);
-	return dev < 0 ? dev : resize(dev, path, bytes, err);
+	r = dev < 0 ? dev : resize(dev, path, bytes, err);
+	if (r < 0)
+		shorten_again(img, dev, (uint64_t)st.st_size);
+	return r;
 }
 
 int image_size(int home, uint64_t *ret_bytes, uint64_t *ret_taken)

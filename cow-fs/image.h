@@ -28,7 +28,7 @@ int image_mount(int home, struct cos_err *err);
 void image_spare_give(int top);
 void image_spare_take(int top);
 /* Makes the file as long as BYTES, if it is shorter, and the file system, which may be in use, as
- * large as the file. */
+ * large as the file; both or none. */
 int image_grow(int home, uint64_t bytes, struct cos_err *err);
 /* Bytes that it can hold at most, and has of the host's disk. Leaf. */
 int image_size(int home, uint64_t *ret_bytes, uint64_t *ret_taken);

@@ -1,9 +1,11 @@
 /* cow-fs/program.c - programs of the host that are asked something */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,6 +43,7 @@ static void run_asked(const struct asked *a, const char *path, char *const *argv
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	proc_reset_signals();
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* nobody is there to be told */
 	if ((a->dir < 0 || fchdir(a->dir) == 0) && dup2(null, STDIN_FILENO) == STDIN_FILENO &&
 	    dup2(a->errors ? out : null, STDERR_FILENO) >= 0 &&
 	    dup2(out, STDOUT_FILENO) == STDOUT_FILENO)
