@@ -88,11 +88,43 @@ int cli_with_live(const struct options *o,
 
 /* ---- roots ---- */
 
+static int limit_kind(const char *word, enum cowfs_limit_kind *ret, struct cos_err *err)
+{
+	enum cowfs_limit_kind k = 0;
+
+	*ret = COWFS_LIMIT__N;
+	if (!word || strcmp(word, "auto") == 0)
+		return 0;
+	while (k < COWFS_LIMIT__N && strcmp(word, cowfs_limit_word[k]) != 0)
+		k++;
+	*ret = k;
+	return k < COWFS_LIMIT__N
+		       ? 0
+		       : cos_advise(err,
+				    cos_fail(err, COS_E_INVALID, 0,
+					     "--disk-quota: neither auto, project nor loop"),
+				    "'cow-fs limits' tells what this host can do");
+}
+
 static int do_make(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
 {
-	const struct cowfs_source from = { .template = arg[1], .domain = o->domain };
+	struct cowfs_bounds bounds = { .in_userns = true, .max = { o->disk_max, o->disk_inodes } };
+	const struct cowfs_source from = {
+		.template = arg[1],
+		.rootfs = o->rootfs,
+		.domain = o->domain,
+		.bounds = &bounds,
+	};
+	int r = limit_kind(o->disk_quota, &bounds.kind, err);
 
-	return cowfs_root_make(c, arg[0], &from, true, err);
+	return r < 0 ? r : cowfs_root_make(c, arg[0], &from, !o->is_volatile, err);
+}
+
+static int do_limit(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err)
+{
+	const struct cowfs_space max = { o->disk_max, o->disk_inodes };
+
+	return cowfs_root_limit(c, arg[0], &max, err);
 }
 
 static int do_remove(const struct cowfs *c, const struct options *o, char **arg,
@@ -236,7 +268,8 @@ static int do_list(const struct cowfs *c, const struct options *o, char **arg, s
 }
 
 const struct command cli_guest_commands[] = {
-	{ { "root", "make" }, 2, 2, do_make },
+	{ { "root", "make" }, 1, 2, do_make },
+	{ { "root", "limit" }, 1, 1, do_limit },
 	{ { "root", "remove" }, 1, 1, do_remove },
 	{ { "root", "mount" }, 2, 2, do_mount },
 	{ { "clone", NULL }, 2, 2, do_clone },

@@ -15,10 +15,11 @@ struct options {
 	const char *merged, *freeze;
 	const char *exclude[EXCLUDES_MAX + 1]; /* NULL ends */
 	unsigned n_exclude;
-	const char *domain, *from;
+	const char *domain, *from, *rootfs, *disk_quota;
 	uint64_t max_bytes, min_bytes, grace_usec;
-	uint32_t ids; /* 0: not given */
-	int fd;       /* -1: not given */
+	uint64_t disk_max, disk_inodes; /* COWFS_NO_LIMIT: not given */
+	uint32_t ids;                   /* 0: not given */
+	int fd;                         /* -1: not given */
 	bool json_errors, progress, dry_run, background, unify, is_volatile;
 };
 

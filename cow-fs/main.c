@@ -19,6 +19,7 @@
 #include "cow-fs/inside.h"
 #include "cow-fs/mount.h"
 #include "cow-fs/sandbox.h"
+#include "cow-fs/space.h"
 #include "cow-fs/store.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
@@ -32,6 +33,8 @@
 #define BUSYBOX      "/bin/busybox"
 #define SWEEP_ROUNDS 1000
 #define GRACE_USEC   (3600 * USEC_PER_SEC)
+#define DISK_MIN     (1ULL << 20) /* as disk.max and disk.inodes of cosd */
+#define INODES_MIN   64
 
 /* ---- what is said ---- */
 
@@ -356,7 +359,8 @@ static const char usage[] =
 	"  template list                    show the templates\n"
 	"  template delete NAME             delete one that no guest stands on\n"
 	"  sweep                            free the space of what was deleted or interrupted\n"
-	"  root make GUEST TEMPLATE         make a guest's root directory, without a daemon\n"
+	"  root make GUEST [TEMPLATE]       make a guest's root directory, without a daemon\n"
+	"  root limit GUEST                 set how much space its files may take\n"
 	"  root mount GUEST DIR             mount it; umount(8) ends that\n"
 	"  root remove GUEST                take it away\n"
 	"  clone GUEST NEW                  make another guest with its files\n"
@@ -382,13 +386,17 @@ static const char usage[] =
 	"  --ids FIRST        build debian: 65536 user ids that packages' scripts run with;\n"
 	"                     root mount: that the guest's ids are mapped to\n"
 	"  --domain NAME      root make, gc, scrub: share within this trust domain only\n"
+	"  --rootfs DIR       root make: stand on this directory, not on a template\n"
+	"  --disk-max SIZE    root make, root limit: space that its files may take\n"
+	"  --disk-inodes N    root make, root limit: number of files that it may have\n"
+	"  --disk-quota KIND  root make: by auto, project or loop [auto]\n"
 	"  --unify            import, build: store files once that other templates have\n"
 	"  --dry-run          unify, gc, scrub: change nothing, tell what would be\n"
 	"  --exclude PATTERN  unify: leave these paths alone too; may come again\n"
 	"  --min-size SIZE    unify: leave shorter files alone\n"
 	"  --merged DIR       unify: it runs, and this is its root\n"
 	"  --freeze DIR       unify, clone: its directory in cgroup v2 or in v1's freezer\n"
-	"  --volatile         clone: it need not survive a crash of the host\n"
+	"  --volatile         root make, clone: it need not survive a crash of the host\n"
 	"  --grace TIME       gc: keep what was stored in the last TIME [1h]\n"
 	"  --from DIR         scrub: look here too for whole copies\n"
 	"  --background       unify, scrub: only when nobody else wants the disk or a CPU\n"
@@ -421,6 +429,10 @@ enum {
 	OPT_FROM,
 	OPT_UNIFY,
 	OPT_VOLATILE,
+	OPT_ROOTFS,
+	OPT_DISK_MAX,
+	OPT_DISK_INODES,
+	OPT_DISK_QUOTA,
 };
 
 static int bad(struct cos_err *err, const char *what)
@@ -471,6 +483,28 @@ static int take_pool_option(struct options *o, int opt, struct cos_err *err)
 	return bad(err, "unknown option, or an option without its value");
 }
 
+static int take_root_option(struct options *o, int opt, struct cos_err *err)
+{
+	switch (opt) {
+	case OPT_ROOTFS:
+		o->rootfs = optarg;
+		return 0;
+	case OPT_DISK_MAX:
+		return str_to_bytes(optarg, &o->disk_max) < 0 || o->disk_max < DISK_MIN
+			       ? bad(err, "--disk-max: not a size of 1M or more")
+			       : 0;
+	case OPT_DISK_INODES:
+		return str_to_u64(optarg, &o->disk_inodes) < 0 || o->disk_inodes < INODES_MIN ||
+				       o->disk_inodes > UINT32_MAX
+			       ? bad(err, "--disk-inodes: not a number from 64 to 4294967295")
+			       : 0;
+	case OPT_DISK_QUOTA:
+		o->disk_quota = optarg;
+		return 0;
+	}
+	return take_pool_option(o, opt, err);
+}
+
 static int take_option(struct options *o, int opt, struct cos_err *err)
 {
 	uint64_t v;
@@ -516,7 +550,7 @@ static int take_option(struct options *o, int opt, struct cos_err *err)
 			return 0;
 		return bad(err, "-o: neither table nor json");
 	}
-	return take_pool_option(o, opt, err);
+	return take_root_option(o, opt, err);
 }
 
 static const struct command *match(const struct command *cmd, int *argc, char ***argv)
@@ -596,10 +630,20 @@ int main(int argc, char **argv)
 		{ "unify", no_argument, NULL, OPT_UNIFY },
 		{ "volatile", no_argument, NULL, OPT_VOLATILE },
 		{ "from", required_argument, NULL, OPT_FROM },
+		{ "rootfs", required_argument, NULL, OPT_ROOTFS },
+		{ "disk-max", required_argument, NULL, OPT_DISK_MAX },
+		{ "disk-inodes", required_argument, NULL, OPT_DISK_INODES },
+		{ "disk-quota", required_argument, NULL, OPT_DISK_QUOTA },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	struct options o = { .state_dir = STATE_DIR, .fd = -1, .grace_usec = GRACE_USEC };
+	struct options o = {
+		.state_dir = STATE_DIR,
+		.fd = -1,
+		.grace_usec = GRACE_USEC,
+		.disk_max = COWFS_NO_LIMIT,
+		.disk_inodes = COWFS_NO_LIMIT,
+	};
 	const struct command *cmd = NULL;
 	struct cos_err err = { 0 };
 	int opt, r = 0;

@@ -146,7 +146,7 @@ static int make_layers(int dir, const struct plan *p)
 	return 0;
 }
 
-static int fill(const struct cowfs *c, int home, const struct plan *p, struct cos_err *err)
+static int fill(const struct cowfs *c, int home, const struct plan *p)
 {
 	auto_close int seed = -1;
 	int r = 0;
@@ -157,14 +157,45 @@ static int fill(const struct cowfs *c, int home, const struct plan *p, struct co
 		r = seed = io_dir_at(home, IMAGE_SEED, 0700);
 	if (r >= 0)
 		r = make_layers(seed < 0 ? home : seed, p);
+	return r == 0 ? write_record(home, p) : r;
+}
+
+static int check_again(const struct cowfs *c, const struct cowfs_source *from, const struct plan *p,
+		       struct cos_err *err)
+{
+	struct plan now = { .text = NULL };
+	int r = prepare(c, from, &now, err);
+
+	if (r == 0 && strcmp(now.text, p->text) != 0)
+		r = cos_advise(
+			err,
+			cos_fail(err, COS_E_STATE, 0, "%s was replaced meanwhile", from->template),
+			"try again");
+	free(now.text);
+	return r;
+}
+
+/* It takes long. Meanwhile not the store is locked but the directory, which keeps a sweep away from
+ * it as well; what it is to stand on may go. */
+static int fill_image(const struct cowfs *c, int home, const struct cowfs_source *from,
+		      const struct plan *p, struct cos_err *err)
+{
+	struct cos_err ignored;
+	int r = io_lock(home), locked;
+
+	if (r < 0)
+		return r;
+	cowfs_unlock(c);
+	r = image_make(home, &p->max, err);
+	locked = cowfs_need_lock(c, LOCK_SH, r < 0 ? &ignored : err);
 	if (r == 0)
-		r = write_record(home, p);
-	return r == 0 && p->kind == COWFS_LIMIT_LOOP ? image_make(home, &p->max, err) : r;
+		r = locked;
+	return r == 0 ? check_again(c, from, p, err) : r;
 }
 
 /* Made under a name that only a sweep looks at, then renamed. */
-static int publish(const struct cowfs *c, const char *guest, const struct plan *p,
-		   struct cos_err *err)
+static int publish(const struct cowfs *c, const char *guest, const struct cowfs_source *from,
+		   const struct plan *p, struct cos_err *err)
 {
 	char tmp[COWFS_ID_SIZE + 8] = "g-";
 	auto_close int home = -1;
@@ -173,7 +204,9 @@ static int publish(const struct cowfs *c, const char *guest, const struct plan *
 	if (r < 0)
 		return r;
 	home = io_dir_at(c->tmp, tmp, 0700);
-	r = home < 0 ? home : fill(c, home, p, err);
+	r = home < 0 ? home : fill(c, home, p);
+	if (r == 0 && p->kind == COWFS_LIMIT_LOOP)
+		r = fill_image(c, home, from, p, err);
 	if (r == 0 && renameat2(c->tmp, tmp, c->guests, guest, RENAME_NOREPLACE) < 0)
 		r = -errno;
 	if (r < 0) {
@@ -196,7 +229,7 @@ static int make_locked(const struct cowfs *c, const char *guest, const struct co
 	if (r < 0)
 		return r;
 	err->code = COS_E_NONE;
-	r = publish(c, guest, &p, err);
+	r = publish(c, guest, from, &p, err);
 	free(p.text);
 	if (r == 0 || err->code != COS_E_NONE)
 		return r < 0 ? cos_context(err, r, "make cow/guests/%s", guest) : 0;
@@ -224,6 +257,21 @@ int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs
 	r = make_locked(c, guest, from, durable, err);
 	cowfs_unlock(c);
 	return r;
+}
+
+int cowfs_root_limit(const struct cowfs *c, const char *guest, const struct cowfs_space *max,
+		     struct cos_err *err)
+{
+	int r = cowfs_check_guest(guest, err);
+	auto_close int home = r < 0 ? -1 : openat(c->guests, guest, OPEN_DIR);
+
+	if (r < 0)
+		return r;
+	if (home < 0 && errno == ENOENT)
+		return cos_fail(err, COS_E_NO_GUEST, 0, "guest %s has no root directory", guest);
+	if (home < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s", guest);
+	return cowfs_limit_set(home, max, err);
 }
 
 int cowfs_root_remove(const struct cowfs *c, const char *guest, struct cos_err *err)

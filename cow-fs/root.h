@@ -36,10 +36,17 @@ struct cowfs_root {
 };
 
 /* Makes GUEST's root: there whole or not at all. With DURABLE it is on the disk on return; without,
- * about 15 system calls and no wait. Waits while a template is being deleted.
- * -EEXIST (AlreadyExists), -ENOENT (NoSuchTemplate), BadImage for a rootfs that is not there. */
+ * about 15 system calls and no wait, unless it gets a file system of its own: that is for a process
+ * that may take its time. Waits while a template is being deleted.
+ * -EEXIST (AlreadyExists), -ENOENT (NoSuchTemplate), BadImage for a rootfs that is not there;
+ * -EBUSY (WrongState) when the template was replaced meanwhile. */
 int cowfs_root_make(const struct cowfs *c, const char *guest, const struct cowfs_source *from,
 		    bool durable, struct cos_err *err);
+
+/* Sets what GUEST's own files may take, as cowfs_limit_set(): minutes when a large file system
+ * grows. -ENOENT (NoSuchGuest). */
+int cowfs_root_limit(const struct cowfs *c, const char *guest, const struct cowfs_space *max,
+		     struct cos_err *err);
 
 /* Takes GUEST's root away in one rename, whatever its size; 0 also when there is none.
  * cowfs_sweep() frees the space. It must not be mounted any more. */

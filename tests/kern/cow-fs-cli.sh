@@ -66,6 +66,10 @@ if exits 0 selftest; then
 	is 'make a root' exits 0 root make g1 t
 	is 'and another' exits 0 root make g2 t --domain red
 	is 'no template' exits 4 root make g3 nothing
+	is 'neither template nor directory' exits 2 root make g3
+	is 'nor both' exits 2 root make g3 t --rootfs "$dir/src"
+	is 'a directory' exits 0 root make g3 --rootfs "$dir/src"
+	is 'a directory that is not there' exits 1 root make g5 --rootfs "$dir/nothing"
 	mkdir "$dir/m"
 	is 'mount it' exits 0 root mount g1 "$dir/m"
 	cp "$dir/data" "$dir/m/one" && cp "$dir/data" "$dir/m/two"
@@ -104,6 +108,41 @@ if exits 0 selftest; then
 	is 'remove' exits 0 root remove g1
 	is 'remove the clone' exits 0 root remove g4
 	is 'remove the other' exits 0 root remove g2
+	is 'and the one on a directory' exits 0 root remove g3
+	is 'a limit that is too low' exits 2 root make l t --disk-max 1K
+	is 'or none' exits 2 root make l t --disk-inodes x
+	is 'an unknown quota' exits 2 root make l t --disk-quota zfs
+	is 'with advice' grep -q 'cow-fs limits' "$dir/err"
+	is 'an image without a size' exits 2 root make l t --disk-quota loop
+	is 'nobody to limit' exits 4 root limit l --disk-max 20M
+	exits 0 limits
+	cp "$dir/out" "$dir/limits"
+	exits 0 root make l t
+	grep -q '^ok *project' "$dir/limits" || is 'one without a quota gets no limit' exits 1 root limit l --disk-max 20M
+	exits 0 root remove l
+	if grep -q '^ok *loop-image' "$dir/limits"; then
+		is 'a loop image' exits 0 root make l t --disk-quota loop --disk-max 16M --disk-inodes 100
+		is 'is all that is made' test "$(ls "$dir/state/cow/guests/l" | tr '\n' ' ')" = 'disk.img root.json '
+		is 'mount it' exits 0 root mount l "$dir/m"
+		is 'which has its size' test "$(stat -f -c %b "$dir/m")" -le 4096 -a "$(stat -f -c %c "$dir/m")" -le 130
+		umount "$dir/m"
+		is 'it does not shrink' exits 1 root limit l --disk-max 1M
+		is 'and says so' grep -q 'only grows' "$dir/err"
+		is 'nor is it cloned' exits 1 clone l l2
+		is 'remove it' exits 0 root remove l
+		hidden() { # mke2fs is not there
+			unshare -m sh -c 'f=$(readlink -f "$(command -v mke2fs || echo /sbin/mke2fs)"); shift
+				mount --make-rprivate / && mount --bind /dev/null "$f" && exec "$@"' - x "$cowfs" \
+				--state-dir "$dir/state" "$@" >"$dir/out" 2>"$dir/err"
+			[ $? = 1 ]
+		}
+		is 'without mke2fs there is none' hidden root make l t --disk-quota loop --disk-max 16M
+		is 'which is said' grep -q 'mke2fs of e2fsprogs is not installed' "$dir/err"
+		is 'and leaves nothing' test -z "$(ls "$dir/state/cow/tmp" "$dir/state/cow/guests" | grep -v :)"
+	else
+		n=$((n + 1))
+		echo "ok $n - a loop image # SKIP $(grep '^NO *loop' "$dir/limits")"
+	fi
 	is 'sweep their layers' exits 0 sweep
 	is 'gc in the time of grace' exits 0 gc
 	is 'keeps it' grep -q '^young  *1$' "$dir/out"
