@@ -9,7 +9,6 @@
 #include "cosd/api.h"
 #include "cosd/guest.h"
 #include "cosd/points.h"
-#include "cow-fs/root.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
@@ -60,15 +59,6 @@ static int adapt(json_t *own, const char *name, struct cloning *k, struct cos_er
 	return 0;
 }
 
-/* What the job has made, if it was killed after it. */
-static void drop_root(struct daemon *d, const char *name)
-{
-	struct cos_err err;
-
-	if (!guest_find(d, name) && cowfs_root_remove(&d->cow, name, &err) < 0)
-		log_say(LOG_ERROR, "root of %s: %s", name, err.why);
-}
-
 static void cloned(const struct job_end *e)
 {
 	struct cloning *k = e->arg;
@@ -78,8 +68,10 @@ static void cloned(const struct job_end *e)
 
 	if (e->err)
 		err = *e->err;
-	if (e->killed)
-		drop_root(e->d, k->spec.name);
+	else
+		r = guest_plan_again(e->d, &k->spec, &err);
+	if (r < 0 && (!e->err || e->killed)) /* one that failed has left nothing */
+		guest_drop_root(e->d, k->spec.name);
 	POINT_BEFORE("clone", "spec");
 	if (r == 0)
 		r = guest_define(e->d, k->own, &k->spec, &g, &err);

@@ -106,9 +106,16 @@ static int make_disk(struct call *c, json_t *own, struct cos_err *err)
 	return 1;
 }
 
+static int answer_created(struct call *c, struct guest *g, struct cos_err *err)
+{
+	(void)g;
+	(void)err;
+	call_reply(c, NULL, NULL, 0);
+	return 0;
+}
+
 int api_guest_create(struct call *c, json_t *params, struct cos_err *err)
 {
-	struct guest *g = NULL;
 	struct params p;
 	int r = TAKE(params, &p, err, F_SPEC);
 
@@ -116,11 +123,7 @@ int api_guest_create(struct call *c, json_t *params, struct cos_err *err)
 		r = make_disk(c, p.spec, err);
 	if (r == 1)
 		return 0;
-	if (r == 0)
-		r = guest_create(c->d, p.spec, &g, err);
-	if (r == 0)
-		call_reply(c, NULL, NULL, 0);
-	return r;
+	return r < 0 ? r : guest_create(c, p.spec, answer_created, err);
 }
 
 /* The call waits among the guest's; it is answered from there, whatever the start does at once. */
@@ -236,15 +239,47 @@ static int make_view(struct call *c, int *ret_sock, struct cos_err *err)
 	return 0;
 }
 
-int api_guest_run(struct call *c, json_t *params, struct cos_err *err)
+static int take_run(json_t *params, struct params *ret, struct cos_err *err)
 {
-	struct guest *g = NULL;
+	return TAKE(params, ret, err, F_SPEC, FIELD("attach", STR, attach, 1, 8, false), F_ROWS,
+		    F_COLS);
+}
+
+static int start_run(struct call *c, struct guest *g, const struct params *p, struct cos_err *err)
+{
+	int stdio[3] = { -1, -1, -1 }, r = 0;
+
+	if (strcmp(p->attach, "pipes") == 0)
+		r = make_pipes(c, stdio, err);
+	else if (p->attach[0])
+		r = make_view(c, &g->view, err);
+	if (r < 0)
+		return r;
+	g->from_run = true;
+	g->rows = (unsigned short)p->rows;
+	g->cols = (unsigned short)p->cols;
+	r = start_waiting(c, g, WAIT_RUN, stdio[0] >= 0 ? stdio : NULL, err);
+	return r < 0 ? cos_context(err, r, "start %s", g->name) : 0;
+}
+
+static int run_created(struct call *c, struct guest *g, struct cos_err *err)
+{
 	struct cos_err ignored;
 	struct params p;
-	int stdio[3] = { -1, -1, -1 }, view = -1, r;
+	int r = take_run(c->params, &p, err);
 
-	r = TAKE(params, &p, err, F_SPEC, FIELD("attach", STR, attach, 1, 8, false), F_ROWS,
-		 F_COLS);
+	if (r == 0)
+		r = start_run(c, g, &p, err);
+	if (r < 0)
+		guest_delete(g, &ignored);
+	return r;
+}
+
+int api_guest_run(struct call *c, json_t *params, struct cos_err *err)
+{
+	struct params p;
+	int r = take_run(params, &p, err);
+
 	if (r < 0)
 		return r;
 	if (p.attach[0] && strcmp(p.attach, "pipes") != 0 && strcmp(p.attach, "console") != 0)
@@ -252,28 +287,7 @@ int api_guest_run(struct call *c, json_t *params, struct cos_err *err)
 	r = make_disk(c, p.spec, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	if (strcmp(p.attach, "pipes") == 0)
-		r = make_pipes(c, stdio, err);
-	else if (p.attach[0])
-		r = make_view(c, &view, err);
-	if (r == 0)
-		r = guest_create(c->d, p.spec, &g, err);
-	if (r < 0) {
-		for (int i = 0; i < 3; i++)
-			close_p(&stdio[i]);
-		close_p(&view);
-		return r;
-	}
-	g->from_run = true;
-	g->view = view;
-	g->rows = (unsigned short)p.rows;
-	g->cols = (unsigned short)p.cols;
-	r = start_waiting(c, g, WAIT_RUN, stdio[0] >= 0 ? stdio : NULL, err);
-	if (r < 0) {
-		cos_context(err, r, "start %s", g->name);
-		guest_delete(g, &ignored);
-	}
-	return r;
+	return guest_create(c, p.spec, run_created, err);
 }
 
 /* As start_waiting(): what the end leads to may come at once. */

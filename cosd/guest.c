@@ -21,6 +21,7 @@
 #include "cow-fs/root.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
+#include "lib/base/log.h"
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 #include "lib/kern/proc.h"
@@ -126,13 +127,12 @@ static void drop_logs(const struct daemon *d, const char *name)
 	}
 }
 
-/* Neither its name nor what the ledger knows it by is another guest's. */
-static int check_new(struct daemon *d, const struct spec *spec, struct cos_err *err)
+int guest_plan_again(struct daemon *d, const struct spec *spec, struct cos_err *err)
 {
 	struct list *p;
 	int r;
 
-	if (guest_find(d, spec->name) || jobs_make(d, spec->name))
+	if (guest_find(d, spec->name))
 		return cos_fail(err, COS_E_EXISTS, 0, "there is a guest named %s already",
 				spec->name);
 	list_for_each(p, &d->guests) {
@@ -148,6 +148,14 @@ static int check_new(struct daemon *d, const struct spec *spec, struct cos_err *
 	return r < 0 ? r : requires_check(d, spec, err);
 }
 
+/* Neither its name nor what the ledger knows it by is another guest's. */
+static int check_new(struct daemon *d, const struct spec *spec, struct cos_err *err)
+{
+	if (jobs_make(d, spec->name))
+		return cos_fail(err, COS_E_EXISTS, 0, "a guest named %s is being made", spec->name);
+	return guest_plan_again(d, spec, err);
+}
+
 /* Parses OWN, which gets a "uuid" first. */
 static int parse_new(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err)
 {
@@ -158,20 +166,6 @@ static int parse_new(struct daemon *d, json_t *own, struct spec *ret, struct cos
 		return cos_fail(err, COS_E_KERNEL, -r, "uuid");
 	r = profile_expand(d, own, &doc, err);
 	return r < 0 ? r : spec_parse(doc, ret, err);
-}
-
-/* A machine without a template has no files of its own. */
-static int make_root(struct daemon *d, const struct spec *s, struct cos_err *err)
-{
-	struct cowfs_bounds bounds;
-	struct cowfs_source from = { .template = s->template,
-				     .rootfs = s->rootfs,
-				     .bounds = &bounds };
-
-	if (s->type == GUEST_VM && !s->template)
-		return 0;
-	disk_bounds(s, &bounds);
-	return cowfs_root_make(&d->cow, s->name, &from, !s->ephemeral, err);
 }
 
 /* What would keep a start from succeeding is told now. */
@@ -250,26 +244,12 @@ int guest_define(struct daemon *d, json_t *own, struct spec *spec, struct guest 
 	return 0;
 }
 
-int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err)
+void guest_drop_root(struct daemon *d, const char *name)
 {
-	struct spec spec;
-	int r = guest_plan(d, own, &spec, err);
+	struct cos_err err;
 
-	if (r < 0)
-		return r;
-	POINT_BEFORE("create", "root");
-	r = make_root(d, &spec, err);
-	POINT_AFTER("create", "root");
-	if (r < 0) {
-		spec_done(&spec);
-		return r;
-	}
-	POINT_BEFORE("create", "spec");
-	r = guest_define(d, own, &spec, ret, err);
-	POINT_AFTER("create", "spec");
-	if (r == 0)
-		event_say(d, (*ret)->name, "create", NULL);
-	return r;
+	if (!guest_find(d, name) && cowfs_root_remove(&d->cow, name, &err) < 0)
+		log_say(LOG_ERROR, "root of %s: %s", name, err.why);
 }
 
 int guest_delete(struct guest *g, struct cos_err *err)

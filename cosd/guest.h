@@ -94,13 +94,21 @@ int guest_need(struct daemon *d, const char *name, struct guest **ret, struct co
 struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct cos_err *err);
 void guest_free(struct guest *g);
 /* Creates from an own document: checks, makes the root, writes the specification. All or nothing.
- */
-int guest_create(struct daemon *d, json_t *own, struct guest **ret, struct cos_err *err);
+ * Then THEN answers C, or fails as a handler may: on return, or later, when the root is a child's
+ * work (create.c). */
+struct call;
+typedef int guest_made(struct call *c, struct guest *g, struct cos_err *err);
+int guest_create(struct call *c, json_t *own, guest_made *then, struct cos_err *err);
 /* The two halves of that, around making the root: OWN, which gets a "uuid", is a guest that may be;
  * and it is one. SPEC is emptied, on failure with the root, which is removed. */
 int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err);
 int guest_define(struct daemon *d, json_t *own, struct spec *spec, struct guest **ret,
 		 struct cos_err *err);
+/* What others may have changed since, if making the root took its time: SPEC may be a guest still.
+ */
+int guest_plan_again(struct daemon *d, const struct spec *spec, struct cos_err *err);
+/* Takes away the root that there may be of NAME, unless it is a guest's. */
+void guest_drop_root(struct daemon *d, const char *name);
 /* Whether the guest of an own document can be created but for the disk's image of TEMPLATE, which
  * 'cow-fs template disk' makes: 1 or 0, or why not at all. */
 int guest_lacks_disk(struct daemon *d, json_t *own, char template[static COWFS_NAME_SIZE],

@@ -18,7 +18,6 @@
 #include "cosd/health.h"
 #include "cosd/hook.h"
 #include "cosd/meter.h"
-#include "cow-fs/root.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
@@ -295,14 +294,6 @@ static void drop_dead_ephemerals(struct daemon *d)
 	}
 }
 
-static void drop_root(struct daemon *d, const char *name)
-{
-	struct cos_err err;
-
-	if (cowfs_root_remove(&d->cow, name, &err) < 0)
-		log_say(LOG_ERROR, "root of %s: %s", name, err.why);
-}
-
 struct orphans {
 	struct daemon *d;
 	const char *suffix;
@@ -351,7 +342,7 @@ int recover(struct daemon *d, struct cos_err *err)
 	for (unsigned i = 0; i < d->host.topo.n; i++)
 		clear_hierarchy(&r, d->host.topo.h[i].root);
 	drop_dead_ephemerals(d);
-	drop_orphans(d, d->cow.dir, "guests", "", drop_root);
+	drop_orphans(d, d->cow.dir, "guests", "", guest_drop_root);
 	drop_orphans(d, d->records, ".", ".json", record_drop);
 	drop_orphans(d, d->leases, ".", ".json", net_drop_lease);
 	drop_orphans(d, d->state, "log", ".log", keeplink_unlog);

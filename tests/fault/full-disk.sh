@@ -66,6 +66,21 @@ ok "with space it can be created" "$COSCTL" create --template busybox g -- sleep
 "$COSCTL" exec g -- sh -c 'touch -d "2020-01-01 00:00:00" /big /other; sync'
 want=$(sha256sum <"$T/src/big" | cut -d ' ' -f 1)
 
+if "$TOP_BUILDDIR/cow-fs/cow-fs" --state-dir "$T/state" limits | grep -q '^ok *loop-image'; then
+	full "a create with a file system of its own" . "$COSCTL" create --template busybox l disk.quota=loop disk.max=32M -- true
+	is "there is no such guest" "$("$COSCTL" list -q)" g
+	fill
+	rm "$T/state/fill2"
+	truncate -s -60k "$T/state/fill"
+	like "when it gets full in the midst mke2fs says so" "$("$COSCTL" create --template busybox l disk.quota=loop disk.max=32M -- true 2>&1)" 'mke2fs: No space left'
+	is "leaves nothing" "$("$COSCTL" list -q; ls "$T/state/cow/tmp")" g
+	empty
+	ok "with space it can be created" "$COSCTL" create --template busybox l disk.quota=loop disk.max=32M -- true
+	"$COSCTL" delete l
+else
+	skip "a create with a file system of its own" "a loop device and mke2fs"
+fi
+
 full "a clone of a running guest" '.' "$COSCTL" clone g c
 is "there is no such guest" "$("$COSCTL" list -q)" g
 is "nor files of one" "$(ls "$T/state/cow/guests" "$T/state/guests" | grep -c '^c')" 0

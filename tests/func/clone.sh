@@ -91,7 +91,7 @@ is "and answers" "$(timeout 5 "$COSCTL" exec big -- echo yes)" yes
 "$COSCTL" clone big x >"$T/clone.log" 2>&1 &
 client=$!
 await pid_of_job
-fails "meanwhile the name is taken" 5 'x already' "$COSCTL" create --template busybox x -- true
+fails "meanwhile the name is taken" 5 'x is being made' "$COSCTL" create --template busybox x -- true
 fails "another clone of it has to wait" 1 'big is being cloned' "$COSCTL" clone big y
 fails "a freeze as well" 1 'big is being cloned' "$COSCTL" freeze big
 worker=$(cat "$T/run/cosd.pid")

@@ -42,6 +42,36 @@ is_refused() { # WHAT STATUS KEY=VALUE...
 	shift 2
 	fails "$what" "$status" 'disk[./]' "$COSCTL" create --template busybox refused "$@" -- true
 }
+make_job() { # the process that makes a root: a child of the worker; pgrep would look at all there are
+	for p in $(cat "/proc/$(cat "$T/run/cosd.pid")/task/"*/children 2>/dev/null); do
+		case $(tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline") in
+		cow-fs*' root make '*) echo "$p" ;;
+		esac
+	done
+}
+is_stopped() {
+	grep -q '^State:.T' "/proc/$1/status"
+}
+hold_create() { # begins to create slow, $client, and stops its child, $job, before that is done
+	tries=0
+	while [ $tries -lt 40 ]; do
+		tries=$((tries + 1))
+		"$COSCTL" create --template busybox slow disk.quota=loop disk.max=64M -- true >"$T/slow.log" 2>&1 &
+		client=$!
+		while kill -0 $client 2>/dev/null; do
+			job=$(make_job)
+			[ -n "$job" ] && kill -STOP "$job" 2>/dev/null && await is_stopped "$job" &&
+				[ ! -e "$T/state/cow/guests/slow" ] && return 0
+			[ -z "$job" ] || kill -CONT "$job" 2>/dev/null
+		done
+		wait $client
+		"$COSCTL" delete slow
+	done
+	return 1
+}
+nothing_of_slow() {
+	! ls "$T/state/cow/tmp" "$T/state/cow/guests" "$T/state/guests" | grep -qE 'slow|^g-' && [ -z "$(make_job)" ]
+}
 loops() { # how many devices have files of this test
 	losetup -a | grep -c "$T/state/"
 }
@@ -71,6 +101,39 @@ if ! "$COWFS" --state-dir "$T/state" limits | grep -q '^ok *loop-image'; then
 else
 	"$COSCTL" create --template busybox next -- sleep 1000
 	"$COSCTL" start next
+	if [ -e /proc/$$/task/$$/children ]; then
+		ok "a guest's image is a child's work" hold_create
+		ok "for which the create waits" kill -0 "$client"
+		is "while the daemon answers" "$(timeout 5 "$COSCTL" list -q)" next
+		fails "the name is taken" 5 'slow is being made' "$COSCTL" create --template busybox slow -- true
+		kill -CONT "$job"
+		wait "$client"
+		is "it is created then" "$? $("$COSCTL" get slow disk.max)" "0 64M"
+		"$COSCTL" delete slow
+		hold_create
+		kill -9 "$job"
+		wait "$client"
+		is "a child that is killed is an error" "$?" 1
+		like "which says so" "$(cat "$T/slow.log")" 'cow-fs was killed'
+		await nothing_of_slow
+		ok "and leaves nothing" nothing_of_slow
+		hold_create
+		kill "$client"
+		wait "$client" 2>/dev/null
+		await nothing_of_slow
+		ok "it ends with the client" nothing_of_slow
+		hold_create
+		kill_worker
+		wait "$client"
+		ok "and with the worker" test "$?" != 0
+		await nothing_of_slow
+		ok "of which the next one finds nothing" nothing_of_slow
+		is "nor is there a guest" "$("$COSCTL" list -q)" next
+	else
+		skip "who makes an image is killed" "a kernel with /proc/PID/task/TID/children"
+	fi
+	is "one is made and run at once" "$("$COSCTL" run --rm --template busybox once disk.quota=loop disk.max=16M -- sh -c 'df -k / | tail -n 1 | wc -l; exit 3'; echo $?)" "1
+3"
 	fails "who has no image gets no limit later" 1 'without a quota' "$COSCTL" set next disk.max=1G
 	ok "a guest with 64M" "$COSCTL" create --template busybox img disk.quota=loop disk.max=64M -- sleep 1000
 	ok "starts" "$COSCTL" start img
