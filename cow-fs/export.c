@@ -3,6 +3,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -38,6 +39,14 @@ static int fail_archive(struct export *x, const char *path)
 			tree_show(shown, path), archive_error_string(x->a) ?: "failed");
 }
 
+/* A name that is no UTF-8 goes as the bytes that it is, and the archive says so. */
+static bool is_written(struct export *x, int r)
+{
+	const char *why = r == ARCHIVE_WARN ? archive_error_string(x->a) : NULL;
+
+	return r == ARCHIVE_OK || (why && strncmp(why, "Can't translate ", 16) == 0);
+}
+
 /* Those that an import keeps. Access lists go as the attributes that they are: another import of
  * ours sets them so. */
 static int add_attrs(struct export *x, int fd, struct archive_entry *e)
@@ -57,6 +66,22 @@ static int add_attrs(struct export *x, int fd, struct archive_entry *e)
 		archive_entry_xattr_add_entry(e, x->names + at, x->value, (size_t)n);
 	}
 	return 0;
+}
+
+/* A map of what is data, where that is not all: the archive has only that. */
+static void add_holes(struct archive_entry *e, int fd, off_t size)
+{
+	off_t at = 0, end;
+
+	while (at < size && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+		end = lseek(fd, at, SEEK_HOLE);
+		if (end < 0 || (at == 0 && end >= size))
+			return;
+		archive_entry_sparse_add_entry(e, at, end - at);
+		at = end;
+	}
+	if (at < 0 && archive_entry_sparse_count(e) == 0) /* nothing but a hole */
+		archive_entry_sparse_add_entry(e, size, 0);
 }
 
 static int add_data(struct export *x, int fd, const char *path, uint64_t size)
@@ -85,7 +110,7 @@ static int put(struct export *x, struct archive_entry *e, int fd, const struct w
 
 	/* The first name of a file has its data, the others are links. */
 	archive_entry_linkify(x->links, &e, &rest);
-	if (archive_write_header(x->a, e) != ARCHIVE_OK)
+	if (!is_written(x, archive_write_header(x->a, e)))
 		return fail_archive(x, w->path);
 	x->n.files++;
 	r = S_ISREG(w->st.st_mode) && !archive_entry_hardlink(e) && w->st.st_size > 0
@@ -122,6 +147,8 @@ static int add_entry(const struct walk_entry *w, void *arg)
 	}
 	if (fd >= 0)
 		r = add_attrs(x, fd, e);
+	if (S_ISREG(w->st.st_mode))
+		add_holes(e, fd, w->st.st_size);
 	if (r < 0)
 		r = tree_fail(x->err, w->path, "read its attributes", -r);
 	else
@@ -134,6 +161,7 @@ static int write_archive(int mnt, int out, struct tree_count *ret, struct cos_er
 {
 	auto_free struct export *x = calloc(1, sizeof(*x));
 	struct walk w = { .top = mnt, .fn = add_entry, .arg = x };
+	struct walk_entry top = { .dir = mnt, .name = ".", .path = "." };
 	int r;
 
 	if (!x)
@@ -143,10 +171,15 @@ static int write_archive(int mnt, int out, struct tree_count *ret, struct cos_er
 	x->a = archive_write_new();
 	x->links = archive_entry_linkresolver_new();
 	archive_entry_linkresolver_set_strategy(x->links, ARCHIVE_FORMAT_TAR_PAX_RESTRICTED);
+	setlocale(LC_CTYPE, "C.UTF-8"); /* what the names are in; without it all go as bytes */
 	r = archive_write_set_format_pax(x->a) == ARCHIVE_OK &&
 			    archive_write_open_fd(x->a, out) == ARCHIVE_OK
-		    ? walk_tree(&w)
+		    ? 0
 		    : fail_archive(x, ".");
+	if (r == 0)
+		r = fstat(mnt, &top.st) < 0 ? -errno : add_entry(&top, x);
+	if (r == 0)
+		r = walk_tree(&w);
 	if (r == 0 && w.left_out > 0)
 		r = cos_fail(err, COS_E_IMAGE, 0, "directories are nested too deep");
 	if (r < 0 && err->code == COS_E_NONE)

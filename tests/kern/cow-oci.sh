@@ -116,6 +116,21 @@ if exits 0 selftest; then
 	is 'with the data of what is in the pool' test "$(wc -c <"$dir/state/cow/layers/$tree/root/big")" = 50000
 	is 'and not empty' test "$(head -c 3 "$dir/state/cow/layers/$tree/root/big")" = zzz
 	is 'no such template' exits 4 template export nothing -
+	mkdir -m 751 "$dir/odd"
+	printf 'a\n' >"$dir/odd/$(printf 'F\305\221tan\303\272')" # UTF-8
+	printf 'b\n' >"$dir/odd/$(printf 'caf\351')"                # none
+	printf 'c\n' >"$dir/odd/$(printf 'a\nb')"
+	truncate -s 50M "$dir/odd/hole" "$dir/odd/holes"
+	printf end >>"$dir/odd/holes"
+	ln "$dir/odd/holes" "$dir/odd/other"
+	exits 0 template import odd "$dir/odd"
+	is 'any name, and holes' exits 0 template export odd "$dir/odd.tar"
+	is 'are small in the archive' test "$(wc -c <"$dir/odd.tar")" -lt 100000
+	is 'and come back' exits 0 template import odder "$dir/odd.tar"
+	tree=$(sed 's/.*\["\([0-9a-f]*\)"\].*/\1/' "$dir/state/cow/templates/odder.json")
+	is 'as they were' diff -r "$dir/odd" "$dir/state/cow/layers/$tree/root"
+	is 'holes too' test "$(du -sk "$dir/state/cow/layers/$tree/root" | cut -f 1)" -lt 1000
+	is 'and the root directory' test "$(stat -c %a "$dir/state/cow/layers/$tree/root")" = 751
 fi
 
 index "$m" "$m"
