@@ -35,11 +35,12 @@ static int mark(const char *name, void *arg)
 	return manifest_read(dir, &k->marks);
 }
 
-/* Guests before layers: what a snapshot or a clone moves meanwhile goes that way. Imports and what
- * else makes stubs hold the pool's lock. */
+/* In the order in which things move meanwhile: an import or a flattened layer from tmp/ to layers,
+ * a clone from tmp/ to guests, a snapshot from guests to layers. Who makes stubs holds the pool's
+ * lock, but has let go of it before what they are in is published. */
 static int mark_all(struct collecting *k, const struct cowfs *c)
 {
-	const int dirs[] = { c->guests, c->layers };
+	const int dirs[] = { c->tmp, c->guests, c->layers };
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r == 0; i++) {

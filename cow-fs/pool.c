@@ -243,8 +243,9 @@ int pool_replace(const struct cowfs_pool *p, struct digester *g, int fd, const s
 		return -errno;
 	object_path(d, path);
 	object_ref(d, ref);
-	r = link_over(to, p->ref, ref);
-	return r == 0 ? link_over(to, p->objects, path) : r;
+	/* Guests' name first: whatever comes between, they read what is whole. */
+	r = link_over(to, p->objects, path);
+	return r == 0 ? link_over(to, p->ref, ref) : r;
 }
 
 int pool_quarantine(const struct cowfs_pool *p, const struct digest *d)

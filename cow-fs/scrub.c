@@ -152,18 +152,29 @@ static int search(struct scrub *s)
 	return r;
 }
 
+/* It was damaged when nobody was kept out: another one may have mended or removed it by now. */
+static int put_aside(struct scrub *s, const struct digest *d)
+{
+	uint64_t size;
+	int r = is_whole(s, d, &size);
+
+	if (r != 0)
+		return r > 0 || r == -ENOENT ? 0 : r;
+	r = pool_quarantine(s->pool, d);
+	if (r < 0)
+		return r;
+	s->n.quarantined++;
+	tell(s, d, COWFS_PUT_ASIDE);
+	return 0;
+}
+
 static int mend(struct scrub *s)
 {
 	int r = search(s);
 
 	for (size_t i = 0; i < s->bad.room && r == 0; i++) {
-		if (!s->bad.used[i] || digest_set_has(&s->mended, &s->bad.slot[i]))
-			continue;
-		r = pool_quarantine(s->pool, &s->bad.slot[i]);
-		if (r < 0)
-			break;
-		s->n.quarantined++;
-		tell(s, &s->bad.slot[i], COWFS_PUT_ASIDE);
+		if (s->bad.used[i] && !digest_set_has(&s->mended, &s->bad.slot[i]))
+			r = put_aside(s, &s->bad.slot[i]);
 	}
 	return r == 0 ? pool_sync(s->pool) : r;
 }

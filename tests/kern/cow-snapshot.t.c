@@ -13,6 +13,8 @@
 #include "cow-fs/flatten.h"
 #include "cow-fs/gc.h"
 #include "cow-fs/inner.h"
+#include "cow-fs/manifest.h"
+#include "cow-fs/pool.h"
 #include "cow-fs/snapshot.h"
 #include "tests/kern/cow-guest.h"
 
@@ -249,6 +251,7 @@ static void unneeded_objects_are_collected(void)
 {
 	struct cowfs_gc o = { .dry_run = true };
 	struct cowfs_collected n;
+	struct digest_set names = { 0 };
 	struct cowfs_pool p;
 	int m;
 
@@ -262,9 +265,17 @@ static void unneeded_objects_are_collected(void)
 	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.objects == 3 && n.marked == 3 &&
 		   n.removed == 0,
 	   "all three are needed");
+	manifest_read(home_of("g2"), &names);
 	cowfs_root_remove(&store, "g2", &err);
 	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.removed == 1 && n.freed_bytes >= BIG,
 	   "a guest less: one would go");
+	m = io_dir_at(store.tmp, ID_A, 0700);
+	ok(names.n == 2 && manifest_replace(m, &names) == 0 &&
+		   cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.marked == 3 && n.removed == 0,
+	   "not while an import that has it is about to be published");
+	close(m);
+	io_remove_tree(store.tmp, ID_A, 0);
+	digest_set_done(&names);
 	o = (struct cowfs_gc){ .grace_usec = 3600ULL * 1000000 };
 	ok(cowfs_gc(&store, NULL, &o, &n, &err) == 0 && n.removed == 0 && n.young == 1,
 	   "not in its time of grace");
@@ -293,13 +304,42 @@ static void unneeded_objects_are_collected(void)
 	cowfs_root_remove(&store, "g1", &err);
 }
 
+static void rot(const char *object, const char *what)
+{
+	int fd = openat(store.pool, object, O_WRONLY);
+
+	pwrite(fd, what, 3, 20000);
+	close(fd);
+}
+
+/* Its name below pool/. */
+static void object_of(const char *guest, const char *name, char ret[64])
+{
+	char to[64];
+	int fd = openat(upper_of(guest), name, O_RDONLY);
+	ssize_t len = fgetxattr(fd, "trusted.overlay.redirect", to, sizeof(to) - 1);
+
+	close(fd);
+	snprintf(ret, 64, "%.*s", (int)len - 1, to + 1);
+}
+
+static char mended_meanwhile[64], whole_bytes[3];
+
+static int mend_meanwhile(uint64_t objects, uint64_t bytes, void *arg)
+{
+	(void)bytes;
+	(void)arg;
+	if (objects == 3)
+		rot(mended_meanwhile, whole_bytes);
+	return 0;
+}
+
 static void damaged_objects_are_found(void)
 {
 	struct cowfs_scrub o = { .from = -1 };
 	struct cowfs_scrubbed n;
 	int root = tree_of("t"), m, fd;
-	char path[80];
-	ssize_t len;
+	char path[64];
 
 	make_guest("s", "t", NULL);
 	put_data(root, "in-template", 7, BIG, 0644);
@@ -308,17 +348,22 @@ static void damaged_objects_are_found(void)
 	unify("s");
 	ok(cowfs_scrub(&store, NULL, &o, &n, &err) == 0 && n.objects == 3 && n.bad == 0,
 	   "all are whole");
+	object_of("s", "cannot", path);
+	strcpy(mended_meanwhile, path);
+	fd = openat(store.pool, path, O_RDONLY);
+	pread(fd, whole_bytes, 3, 20000);
+	close(fd);
+	rot(path, "rot");
+	o.progress = mend_meanwhile;
+	ok(cowfs_scrub(&store, NULL, &o, &n, &err) == 0 && n.bad == 1 && n.quarantined == 0,
+	   "one that another run mended is not put aside: %s", err.why);
+	o.progress = NULL;
+	m = mount_guest("s");
+	ok(has_data(m, "cannot", 8, BIG), "and can be read");
+	close(m);
 	for (int i = 0; i < 2; i++) {
-		char to[64];
-
-		fd = openat(upper_of("s"), i ? "cannot" : "can-be-mended", O_RDONLY);
-		len = fgetxattr(fd, "trusted.overlay.redirect", to, sizeof(to) - 1);
-		to[len] = '\0';
-		close(fd);
-		snprintf(path, sizeof(path), "pool%s", to);
-		fd = openat(store.dir, path, O_WRONLY);
-		pwrite(fd, "rot", 3, 20000);
-		close(fd);
+		object_of("s", i ? "cannot" : "can-be-mended", path);
+		rot(path, "rot");
 	}
 	o.dry_run = true;
 	ok(cowfs_scrub(&store, NULL, &o, &n, &err) == 0 && n.bad == 2 && n.repaired == 0,
