@@ -72,6 +72,13 @@ static bool has_output(struct console *c)
 	return has;
 }
 
+/* One that was deleted in this round of the loop can be added in the next one. */
+static void watch(struct console *c, struct loop_source *s, uint32_t events)
+{
+	if (s->fd >= 0 && (!s->loop || s->dead) && loop_add(c->loop, s, events) == -EBUSY)
+		event_raise(c->wake.fd);
+}
+
 /* A file is never waited for: epoll does not take it, and it is always writable. */
 static void write_out(struct console *c)
 {
@@ -79,8 +86,8 @@ static void write_out(struct console *c)
 		;
 	if (!has_output(c))
 		loop_del(&c->out);
-	else if (!c->out.loop || c->out.dead)
-		loop_add(c->loop, &c->out, EPOLLOUT);
+	else
+		watch(c, &c->out, EPOLLOUT);
 }
 
 static void on_out(struct loop_source *s, uint32_t events)
@@ -105,7 +112,7 @@ static void on_in(struct loop_source *s, uint32_t events)
 
 	(void)events;
 	if (room == 0) {
-		loop_mod(s, 0);
+		loop_del(s); /* not only its events: a hangup comes without being asked for */
 		return;
 	}
 	n = read(s->fd, buf, room < sizeof(buf) ? room : sizeof(buf));
@@ -113,6 +120,7 @@ static void on_in(struct loop_source *s, uint32_t events)
 		return;
 	if (n <= 0) {
 		loop_del(s);
+		close_p(&s->fd);
 		return;
 	}
 	pthread_mutex_lock(&c->lock);
@@ -129,7 +137,7 @@ static void on_wake(struct loop_source *s, uint32_t events)
 	event_clear(s->fd);
 	write_out(c);
 	if (room_for_input(c) > 0)
-		loop_mod(&c->in, EPOLLIN);
+		watch(c, &c->in, EPOLLIN);
 }
 
 int console_init(struct console *c, int in, int out, struct worker *w, struct cos_err *err)

@@ -127,8 +127,10 @@ static void write_register(struct serial *s, uint64_t at, uint8_t v)
 		break;
 	case IIR_FCR:
 		s->fcr = v;
-		if (v & FCR_CLEAR)
+		if (v & FCR_CLEAR) {
 			s->rx_used = 0;
+			console_wake(s->console);
+		}
 		break;
 	case LCR:
 		s->lcr = v;

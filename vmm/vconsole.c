@@ -10,7 +10,7 @@ enum { RX, TX };
 enum { IN_BYTES, OUT_BYTES };
 
 /* Whatever is typed goes into as few buffers as it fits in. */
-static void pass_input(struct vconsole *v)
+static void fill_buffers(struct vconsole *v)
 {
 	struct vchain c;
 
@@ -23,6 +23,14 @@ static void pass_input(struct vconsole *v)
 		vdev_push(&v->d, RX, &c, n);
 		vdev_count(&v->d.count[IN_BYTES], n);
 	}
+}
+
+/* What is left waits for buffers, of which the driver has to tell. */
+static void pass_input(struct vconsole *v)
+{
+	do
+		fill_buffers(v);
+	while (v->in_used > 0 && vdev_is_running(&v->d) && vring_arm(&v->d.ring[RX]));
 	vdev_tell(&v->d, RX);
 }
 

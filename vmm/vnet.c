@@ -71,7 +71,8 @@ static bool receive(struct vnet *v)
 	ssize_t n;
 
 	if (!vdev_pop(&v->d, RX, &c)) {
-		loop_mod(&v->tap, 0);
+		if (!vring_arm(&v->d.ring[RX])) /* else they came just now */
+			loop_mod(&v->tap, 0);
 		return false;
 	}
 	memcpy(head, c.iov + c.n_out, c.n_in * sizeof(head[0]));
