@@ -94,8 +94,7 @@ int stub_look(int fd, char ret_path[OBJECT_PATH_SIZE])
 	return STUB_OURS;
 }
 
-/* All but what overlayfs itself keeps: that was for a file with its own data. */
-static int copy_attrs(int from, int to)
+int stub_copy_attrs(int from, int to)
 {
 	char names[4096], value[ATTR_VALUE_MAX];
 	ssize_t len = flistxattr(from, names, sizeof(names));
@@ -130,7 +129,7 @@ static int fill_stub(int fd, const struct digest *d, int from, const struct stat
 	if (fsetxattr(fd, REDIRECT, to, strlen(to), 0) < 0 ||
 	    fsetxattr(fd, METACOPY, "", 0, 0) < 0 || fsetxattr(fd, NLINK, "U+0", 3, 0) < 0)
 		return -errno;
-	r = copy_attrs(from, fd);
+	r = stub_copy_attrs(from, fd);
 	return r == 0 && futimens(fd, ts) < 0 ? -errno : r;
 }
 

@@ -44,6 +44,10 @@ int stub_look(int fd, char ret_path[OBJECT_PATH_SIZE]);
  * extended attributes of the file FROM, whose stat is ST. -EEXIST. Leaf. */
 int stub_make(int dir, const char *name, const struct digest *d, int from, const struct stat *st);
 
+/* Gives TO the extended attributes of FROM, but for what overlayfs itself keeps there: that was for
+ * another file. Leaf. */
+int stub_copy_attrs(int from, int to);
+
 /* The empty char device 0:0 that hides the pool from a guest; 0 also when there is one, or when the
  * guest uses the name. */
 int stub_hide_pool(int upper);

@@ -5,12 +5,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cow-fs/image.h"
 #include "cow-fs/mount.h"
+#include "cow-fs/object.h"
 #include "cow-fs/project.h"
 #include "cow-fs/root.h"
 #include "cow-fs/take.h"
@@ -38,7 +38,6 @@ static int lock_home(const struct cowfs *c, const char *guest, struct cowfs_take
 		     struct cos_err *err)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
-	struct stat st, at;
 	int r = -EWOULDBLOCK;
 
 	for (unsigned tries = 0; r == -EWOULDBLOCK && tries <= c->busy_msec; tries++) {
@@ -48,12 +47,19 @@ static int lock_home(const struct cowfs *c, const char *guest, struct cowfs_take
 	}
 	if (r == -EWOULDBLOCK)
 		return in_use(err, guest, "is being started");
-	if (r < 0)
-		return cos_fail(err, COS_E_KERNEL, -r, "lock cow/guests/%s", guest);
-	if (fstat(t->home, &st) < 0 || fstatat(c->guests, guest, &at, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    st.st_ino != at.st_ino)
-		return cos_fail(err, COS_E_STATE, 0, "%s got another root directory", guest);
-	return 0;
+	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "lock cow/guests/%s", guest) : 0;
+}
+
+/* A snapshot may have made a layer of what was opened before it was locked. */
+static int check_home(const struct cowfs *c, const char *guest, const struct cowfs_taken *t,
+		      struct cos_err *err)
+{
+	struct stat st, at;
+
+	if (fstat(t->home, &st) == 0 && fstatat(c->guests, guest, &at, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_ino == at.st_ino)
+		return 0;
+	return cos_fail(err, COS_E_STATE, 0, "%s got another root directory", guest);
 }
 
 static int lock_note(const char *guest, struct cowfs_taken *t, struct cos_err *err)
@@ -85,6 +91,8 @@ static int take(const struct cowfs *c, const char *guest, bool running, struct c
 	r = lock_note(guest, t, err);
 	if (r == 0 && !running)
 		r = lock_home(c, guest, t, err);
+	if (r == 0)
+		r = check_home(c, guest, t, err);
 	if (r == 0)
 		r = cowfs_record_read(c, guest, &t->rec, err);
 	if (r < 0 || running)
@@ -121,26 +129,15 @@ void cowfs_let_go(struct cowfs_taken *t)
 
 /* ---- a new home ---- */
 
-/* Access lists of the root directory come along; what the overlay keeps there does not. */
+/* A merged root directory looks like its upper one. */
 static int copy_looks(int from, int to)
 {
-	static const char *const names[] = { "system.posix_acl_access",
-					     "system.posix_acl_default" };
-	char value[4096];
 	struct stat st;
 
 	if (fstat(from, &st) < 0 || fchown(to, st.st_uid, st.st_gid) < 0 ||
 	    fchmod(to, st.st_mode & 07777) < 0)
 		return -errno;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		ssize_t n = fgetxattr(from, names[i], value, sizeof(value));
-
-		if (n >= 0 && fsetxattr(to, names[i], value, (size_t)n, 0) < 0)
-			return -errno;
-		if (n < 0 && errno != ENODATA && errno != EOPNOTSUPP)
-			return -errno;
-	}
-	return 0;
+	return stub_copy_attrs(from, to);
 }
 
 int cowfs_home_make(const struct cowfs *c, const struct cowfs_record *rec, int up, bool durable,

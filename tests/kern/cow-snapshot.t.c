@@ -59,15 +59,19 @@ static bool reads(const char *guest, const char *name, const char *text)
 static void snapshots_keep_what_was(void)
 {
 	json_t *list = NULL;
+	char value[8];
 	int m;
 
 	make_guest("a", "t", NULL);
 	put_data(upper_of("a"), "big", 1, BIG, 0755);
 	put_text("a", "f", "one");
+	fsetxattr(upper_of("a"), "user.k", "v", 1, 0);
 	ok(unify("a") == 0, "with a stub in it");
 	ok(cowfs_snapshot_make(&store, "a", "s1", &err) == 0, "taken: %s", err.why);
 	ok(cowfs_snapshot_make(&store, "a", "s1", &err) == -EEXIST, "the name is taken");
 	ok(reads("a", "f", "one"), "the guest has its files");
+	ok(fgetxattr(upper_of("a"), "user.k", value, sizeof(value)) == 1,
+	   "and the attributes of /");
 	put_text("a", "f", "two");
 	ok(cowfs_snapshot_make(&store, "a", "s2", &err) == 0, "a second one");
 	ok(cowfs_snapshot_make(&store, "a", "same", &err) == 0, "without a change");
