@@ -113,6 +113,23 @@ static bool is_blank(const struct cow_header *h)
 	return memcmp(h, &none, sizeof(none)) == 0;
 }
 
+/* A new file, or one whose header was never written: that has its size, or nothing in it. Any other
+ * that begins with zeroes, as file systems do, is somebody's. */
+static int make_new(struct cow *c, uint64_t have, uint64_t size, uint64_t mark, struct cos_err *err)
+{
+	c->size = size ?: c->base_size;
+	if (c->size > COW_MAX || c->size % DISK_SECTOR || c->size < c->base_size)
+		return cos_fail(err, COS_E_INVALID, 0,
+				"disk: %" PRIu64 " bytes, not whole sectors from the "
+				"image's %" PRIu64 " to 1T",
+				c->size, c->base_size);
+	geometry(c);
+	if (have != c->data_at + c->size && (lseek(c->fd, 0, SEEK_DATA) >= 0 || errno != ENXIO))
+		return cos_fail(err, COS_E_IMAGE, 0,
+				"disk: neither an empty file nor a copy-on-write file");
+	return format(c, mark, err);
+}
+
 static int read_header(struct cow *c, uint64_t size, struct cos_err *err)
 {
 	struct cow_header h = { 0 };
@@ -126,16 +143,8 @@ static int read_header(struct cow *c, uint64_t size, struct cos_err *err)
 				"disk: the copy-on-write file is too short");
 	if (r < 0)
 		return cos_fail(err, COS_E_IMAGE, -r, "disk: read the copy-on-write file");
-	if (is_blank(&h)) {
-		c->size = size ?: c->base_size;
-		if (c->size > COW_MAX || c->size % DISK_SECTOR || c->size < c->base_size)
-			return cos_fail(err, COS_E_INVALID, 0,
-					"disk: %" PRIu64 " bytes, not whole sectors from the "
-					"image's %" PRIu64 " to 1T",
-					c->size, c->base_size);
-		geometry(c);
-		return format(c, mark, err);
-	}
+	if (is_blank(&h))
+		return make_new(c, have, size, mark, err);
 	r = check_header(c, &h, size, mark, err);
 	if (r < 0)
 		return r;

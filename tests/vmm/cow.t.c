@@ -122,6 +122,7 @@ static void a_crash_loses_what_was_not_flushed(int base)
 static void damage_is_seen(int fd, int base)
 {
 	bool good = true;
+	char start[4];
 
 	for (unsigned i = 0; i < sizeof(struct cow_header); i++) {
 		struct cow *c;
@@ -149,6 +150,9 @@ static void damage_is_seen(int fd, int base)
 		ok(c != NULL, "is made anew");
 		cow_close(c);
 	}
+	ok(ftruncate(fd, 0) == 0 && pwrite(fd, "ext4", 4, 1080) == 4 && !open_cow(fd, base) &&
+		   pread(fd, start, 4, 1080) == 4 && memcmp(start, "ext4", 4) == 0,
+	   "what begins with zeroes and is somebody's stays so");
 }
 
 static void one_machine_at_a_time(int fd, int base)
