@@ -4,6 +4,7 @@
 # Needs a KVM that has VMX or SVM, as under tests/l1: make check-l1 L1_TESTS=tests/func/vm-debian.sh
 grep -qwE 'svm|vmx' /proc/cpuinfo || { echo "1..0 # SKIP the processor has neither VMX nor SVM"; exit 0; }
 . "$(dirname "$0")/net-lib.sh"
+. "$TOP_SRCDIR/tests/l1/initrd.sh"
 skip_all() {
 	kill "$outside_pid"
 	trap - EXIT
@@ -13,7 +14,7 @@ skip_all() {
 [ -e /dev/kvm ] || modprobe kvm-amd 2>/dev/null || modprobe kvm-intel 2>/dev/null
 [ -e /dev/kvm ] || skip_all "no /dev/kvm"
 command -v mke2fs >/dev/null || skip_all "no mke2fs"
-busybox=$(command -v busybox) || skip_all "no busybox"
+command -v busybox >/dev/null || skip_all "no busybox"
 kernel=${L1_KERNEL:-$TOP_SRCDIR/build/kernel}
 vmlinuz=$(ls "$kernel"/boot/vmlinuz-* 2>/dev/null) || skip_all "no kernel in $kernel: run ./bootstrap install-deps"
 tree=$kernel/lib/modules/${vmlinuz##*/vmlinuz-}
@@ -21,17 +22,8 @@ modules='virtio_mmio virtio_blk virtio_net virtio-rng virtio_balloon ext4 button
 net_setup '{"net.pool": "10.88.0.0/24", "net.cap": "100Mbit"}'
 
 # --- an initrd: the modules, and an init that does what the kernel's words say ---
-into=$T/root/lib/modules/${tree##*/}
-mkdir -p "$T/root/bin" "$T/root/proc" "$T/root/sys" "$T/root/dev" "$T/root/mnt" "$into"
-cp "$busybox" "$T/root/bin/busybox"
-for m in $modules; do
-	sed -n "s|^\(.*/$m\.ko\):|\1|p" "$tree/modules.dep" | tr ' ' '\n'
-done | sort -u | while read -r m; do
-	[ -n "$m" ] || continue
-	mkdir -p "$into/${m%/*}"
-	cp "$tree/$m" "$into/$m"
-done
-cp "$tree/modules.dep" "$into/"
+# shellcheck disable=SC2086 # a list of words
+initrd_fill "$T/root" "$tree" $modules
 cat >"$T/root/init" <<END
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -64,7 +56,7 @@ done
 while :; do sleep 1000; done
 END
 chmod 755 "$T/root/init"
-(cd "$T/root" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$T/initrd"
+initrd_pack "$T/root" "$T/initrd"
 
 says() { # GUEST WORDS: within 5 minutes
 	i=0

@@ -4,6 +4,7 @@
 # Needs a KVM that has VMX or SVM: elsewhere each instruction of the kernel takes a microsecond. Under
 # tests/l1 QEMU emulates SVM: make check-l1 L1_TESTS=tests/vmm/debian.sh
 set -u
+. "$TOP_SRCDIR/tests/l1/initrd.sh"
 VMM=$TOP_BUILDDIR/vmm/cos-vmm
 kernel=${L1_KERNEL:-$TOP_SRCDIR/build/kernel}
 modules='virtio_mmio virtio_blk virtio_net virtio-rng virtio_balloon virtio_console button evdev'
@@ -30,7 +31,7 @@ skip_all() {
 grep -qwE 'svm|vmx' /proc/cpuinfo || skip_all "the processor has neither VMX nor SVM"
 [ -e /dev/kvm ] || modprobe kvm-amd 2>/dev/null || modprobe kvm-intel 2>/dev/null
 [ -e /dev/kvm ] || skip_all "no /dev/kvm"
-busybox=$(command -v busybox) || skip_all "no busybox"
+command -v busybox >/dev/null || skip_all "no busybox"
 command -v mkfs.ext4 >/dev/null || skip_all "no mkfs.ext4"
 vmlinuz=$(ls "$kernel"/boot/vmlinuz-* 2>/dev/null) || skip_all "no kernel in $kernel: run ./bootstrap install-deps"
 tree=$kernel/lib/modules/${vmlinuz##*/vmlinuz-}
@@ -55,16 +56,9 @@ trap 'exit 130' INT TERM
 
 # --- what the guest has: busybox, the modules, an init -----------------------------------------------
 
-mkdir -p "$T/root/bin" "$T/root/proc" "$T/root/sys" "$T/root/dev" "$T/root/mnt" "$T/tree/etc"
-cp "$busybox" "$T/root/bin/busybox"
-for m in $modules; do
-	sed -n "s|^\(.*/$m\.ko\):|\1|p" "$tree/modules.dep" | tr ' ' '\n'
-done | sort -u | while read -r m; do
-	[ -n "$m" ] || continue
-	mkdir -p "$T/root/lib/modules/${tree##*/}/${m%/*}"
-	cp "$tree/$m" "$T/root/lib/modules/${tree##*/}/$m"
-done
-cp "$tree/modules.dep" "$T/root/lib/modules/${tree##*/}/"
+mkdir -p "$T/tree/etc"
+# shellcheck disable=SC2086 # a list of words
+initrd_fill "$T/root" "$tree" $modules
 cat >"$T/root/init" <<END
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -102,7 +96,7 @@ fi
 while :; do sleep 1000; done
 END
 chmod 755 "$T/root/init"
-(cd "$T/root" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$T/initrd"
+initrd_pack "$T/root" "$T/initrd"
 echo "a Debian template" >"$T/tree/etc/name"
 truncate -s 64M "$T/template"
 mkfs.ext4 -q -d "$T/tree" "$T/template"
