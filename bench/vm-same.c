@@ -27,7 +27,7 @@ static int once(const struct bench *b, const struct vm_place *p, const struct da
 {
 	char program[PATH_MAX];
 	const char *argv[] = { program, "same", w->kind, w->n, PER_RUN, NULL };
-	const char *run[] = { "run",       "--rm", "--template", "bench", "same", "--",
+	const char *run[] = { "run",       "--rm", "--template", "bench", "same",  "--",
 			      "/bin/work", "same", w->kind,      w->n,    PER_RUN, NULL };
 
 	switch (where) {

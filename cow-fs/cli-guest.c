@@ -206,8 +206,6 @@ static int do_clone(const struct cowfs *c, const struct options *o, char **arg, 
 	if (features < 0)
 		return features;
 	k.how.features = (unsigned)features;
-	if (o->merged && !o->freeze)
-		return cos_fail(err, COS_E_INVALID, 0, "--merged is of no use without --freeze");
 	return o->freeze ? cli_with_live(o, clone_live, &k, err) : cowfs_clone(c, &k.how, err);
 }
 
@@ -267,16 +265,22 @@ static int do_list(const struct cowfs *c, const struct options *o, char **arg, s
 	return 0;
 }
 
+#define FOR_LIMITS (TAKES(DISK_MAX) | TAKES(DISK_INODES))
+
 const struct command cli_guest_commands[] = {
-	{ { "root", "make" }, 1, 2, do_make },
-	{ { "root", "limit" }, 1, 1, do_limit },
-	{ { "root", "remove" }, 1, 1, do_remove },
-	{ { "root", "mount" }, 2, 2, do_mount },
-	{ { "clone", NULL }, 2, 2, do_clone },
-	{ { "flatten", NULL }, 1, 1, do_flatten },
-	{ { "snapshot", "make" }, 2, 2, do_snapshot },
-	{ { "snapshot", "list" }, 1, 1, do_list },
-	{ { "snapshot", "restore" }, 2, 2, do_restore },
-	{ { "snapshot", "delete" }, 2, 2, do_delete },
+	{ { "root", "make" },
+	  1,
+	  2,
+	  TAKES(DOMAIN) | TAKES(VOLATILE) | TAKES(ROOTFS) | TAKES(DISK_QUOTA) | FOR_LIMITS,
+	  do_make },
+	{ { "root", "limit" }, 1, 1, FOR_LIMITS, do_limit },
+	{ { "root", "remove" }, 1, 1, 0, do_remove },
+	{ { "root", "mount" }, 2, 2, TAKES(IDS), do_mount },
+	{ { "clone", NULL }, 2, 2, TAKES(FREEZE) | TAKES(VOLATILE), do_clone },
+	{ { "flatten", NULL }, 1, 1, 0, do_flatten },
+	{ { "snapshot", "make" }, 2, 2, 0, do_snapshot },
+	{ { "snapshot", "list" }, 1, 1, TAKES(OUTPUT), do_list },
+	{ { "snapshot", "restore" }, 2, 2, 0, do_restore },
+	{ { "snapshot", "delete" }, 2, 2, 0, do_delete },
 	{ .run = NULL },
 };

@@ -23,9 +23,40 @@ struct options {
 	bool json_errors, progress, dry_run, background, unify, is_volatile;
 };
 
+enum {
+	OPT_STATE_DIR = 256,
+	OPT_FD,
+	OPT_MAX_BYTES,
+	OPT_NAME,
+	OPT_SUITE,
+	OPT_INIT,
+	OPT_INCLUDE,
+	OPT_IDS,
+	OPT_PROGRESS,
+	OPT_JSON_ERRORS,
+	OPT_DRY_RUN,
+	OPT_EXCLUDE,
+	OPT_MIN_SIZE,
+	OPT_MERGED,
+	OPT_FREEZE,
+	OPT_BACKGROUND,
+	OPT_DOMAIN,
+	OPT_GRACE,
+	OPT_FROM,
+	OPT_UNIFY,
+	OPT_VOLATILE,
+	OPT_ROOTFS,
+	OPT_DISK_MAX,
+	OPT_DISK_INODES,
+	OPT_DISK_QUOTA,
+	OPT_OUTPUT, /* -o */
+};
+#define TAKES(name) (1U << (OPT_##name - OPT_STATE_DIR))
+
 struct command {
 	const char *words[2];
-	int min, max; /* further arguments */
+	int min, max;   /* further arguments */
+	unsigned takes; /* options, besides those that all take */
 	int (*run)(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err);
 };
 

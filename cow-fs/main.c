@@ -35,6 +35,7 @@
 #define GRACE_USEC   (3600 * USEC_PER_SEC)
 #define DISK_MIN     (1ULL << 20) /* as disk.max and disk.inodes of cosd */
 #define INODES_MIN   64
+#define FOR_ALL      (TAKES(STATE_DIR) | TAKES(JSON_ERRORS) | TAKES(PROGRESS))
 
 /* ---- what is said ---- */
 
@@ -326,16 +327,20 @@ static int do_guest_write(const struct cowfs *c, const struct options *o, char *
 }
 
 static const struct command template_commands[] = {
-	{ { "template", "import" }, 1, 2, do_import },
-	{ { "template", "build" }, 1, 1, do_build },
-	{ { "template", "export" }, 2, 2, do_export },
-	{ { "template", "disk" }, 1, 1, do_disk },
-	{ { "template", "list" }, 0, 0, do_list },
-	{ { "template", "delete" }, 1, 1, do_delete },
-	{ { "sweep", NULL }, 0, 0, do_sweep },
+	{ { "template", "import" }, 1, 2, TAKES(FD) | TAKES(MAX_BYTES) | TAKES(UNIFY), do_import },
+	{ { "template", "build" },
+	  1,
+	  1,
+	  TAKES(NAME) | TAKES(SUITE) | TAKES(INIT) | TAKES(INCLUDE) | TAKES(IDS) | TAKES(UNIFY),
+	  do_build },
+	{ { "template", "export" }, 2, 2, 0, do_export },
+	{ { "template", "disk" }, 1, 1, 0, do_disk },
+	{ { "template", "list" }, 0, 0, TAKES(OUTPUT), do_list },
+	{ { "template", "delete" }, 1, 1, 0, do_delete },
+	{ { "sweep", NULL }, 0, 0, 0, do_sweep },
 	/* for the daemon alone: it gives the descriptors of inside.h */
-	{ { "guest", "read" }, 2, 2, do_guest_read },
-	{ { "guest", "write" }, 2, 2, do_guest_write },
+	{ { "guest", "read" }, 2, 2, 0, do_guest_read },
+	{ { "guest", "write" }, 2, 2, 0, do_guest_write },
 	{ .run = NULL },
 };
 
@@ -407,32 +412,34 @@ static const char usage[] =
 
 /* ---- arguments ---- */
 
-enum {
-	OPT_STATE_DIR = 256,
-	OPT_FD,
-	OPT_MAX_BYTES,
-	OPT_NAME,
-	OPT_SUITE,
-	OPT_INIT,
-	OPT_INCLUDE,
-	OPT_IDS,
-	OPT_PROGRESS,
-	OPT_JSON_ERRORS,
-	OPT_DRY_RUN,
-	OPT_EXCLUDE,
-	OPT_MIN_SIZE,
-	OPT_MERGED,
-	OPT_FREEZE,
-	OPT_BACKGROUND,
-	OPT_DOMAIN,
-	OPT_GRACE,
-	OPT_FROM,
-	OPT_UNIFY,
-	OPT_VOLATILE,
-	OPT_ROOTFS,
-	OPT_DISK_MAX,
-	OPT_DISK_INODES,
-	OPT_DISK_QUOTA,
+static const struct option longs[] = {
+	{ "state-dir", required_argument, NULL, OPT_STATE_DIR },
+	{ "fd", required_argument, NULL, OPT_FD },
+	{ "max-bytes", required_argument, NULL, OPT_MAX_BYTES },
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "suite", required_argument, NULL, OPT_SUITE },
+	{ "init", required_argument, NULL, OPT_INIT },
+	{ "include", required_argument, NULL, OPT_INCLUDE },
+	{ "ids", required_argument, NULL, OPT_IDS },
+	{ "progress", no_argument, NULL, OPT_PROGRESS },
+	{ "json-errors", no_argument, NULL, OPT_JSON_ERRORS },
+	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
+	{ "exclude", required_argument, NULL, OPT_EXCLUDE },
+	{ "min-size", required_argument, NULL, OPT_MIN_SIZE },
+	{ "merged", required_argument, NULL, OPT_MERGED },
+	{ "freeze", required_argument, NULL, OPT_FREEZE },
+	{ "background", no_argument, NULL, OPT_BACKGROUND },
+	{ "domain", required_argument, NULL, OPT_DOMAIN },
+	{ "grace", required_argument, NULL, OPT_GRACE },
+	{ "unify", no_argument, NULL, OPT_UNIFY },
+	{ "volatile", no_argument, NULL, OPT_VOLATILE },
+	{ "from", required_argument, NULL, OPT_FROM },
+	{ "rootfs", required_argument, NULL, OPT_ROOTFS },
+	{ "disk-max", required_argument, NULL, OPT_DISK_MAX },
+	{ "disk-inodes", required_argument, NULL, OPT_DISK_INODES },
+	{ "disk-quota", required_argument, NULL, OPT_DISK_QUOTA },
+	{ "help", no_argument, NULL, 'h' },
+	{ 0 },
 };
 
 static int bad(struct cos_err *err, const char *what)
@@ -568,6 +575,21 @@ static const struct command *match(const struct command *cmd, int *argc, char **
 	return NULL;
 }
 
+/* What a command would not look at was meant for another one. */
+static int check_options(const struct command *cmd, unsigned given, struct cos_err *err)
+{
+	unsigned wrong = given & ~(cmd->takes | FOR_ALL);
+	char what[64] = "this command does not take -o";
+
+	if (!wrong)
+		return 0;
+	for (const struct option *l = longs; l->name; l++) {
+		if (l->val >= OPT_STATE_DIR && wrong & 1U << (l->val - OPT_STATE_DIR))
+			str_fmt(what, sizeof(what), "this command does not take --%s", l->name);
+	}
+	return bad(err, what);
+}
+
 static const struct command *find_command(int *argc, char ***argv, struct cos_err *err)
 {
 	const struct command *cmd = NULL;
@@ -608,35 +630,6 @@ static int run(const struct command *cmd, const struct options *o, char **arg, s
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "state-dir", required_argument, NULL, OPT_STATE_DIR },
-		{ "fd", required_argument, NULL, OPT_FD },
-		{ "max-bytes", required_argument, NULL, OPT_MAX_BYTES },
-		{ "name", required_argument, NULL, OPT_NAME },
-		{ "suite", required_argument, NULL, OPT_SUITE },
-		{ "init", required_argument, NULL, OPT_INIT },
-		{ "include", required_argument, NULL, OPT_INCLUDE },
-		{ "ids", required_argument, NULL, OPT_IDS },
-		{ "progress", no_argument, NULL, OPT_PROGRESS },
-		{ "json-errors", no_argument, NULL, OPT_JSON_ERRORS },
-		{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
-		{ "exclude", required_argument, NULL, OPT_EXCLUDE },
-		{ "min-size", required_argument, NULL, OPT_MIN_SIZE },
-		{ "merged", required_argument, NULL, OPT_MERGED },
-		{ "freeze", required_argument, NULL, OPT_FREEZE },
-		{ "background", no_argument, NULL, OPT_BACKGROUND },
-		{ "domain", required_argument, NULL, OPT_DOMAIN },
-		{ "grace", required_argument, NULL, OPT_GRACE },
-		{ "unify", no_argument, NULL, OPT_UNIFY },
-		{ "volatile", no_argument, NULL, OPT_VOLATILE },
-		{ "from", required_argument, NULL, OPT_FROM },
-		{ "rootfs", required_argument, NULL, OPT_ROOTFS },
-		{ "disk-max", required_argument, NULL, OPT_DISK_MAX },
-		{ "disk-inodes", required_argument, NULL, OPT_DISK_INODES },
-		{ "disk-quota", required_argument, NULL, OPT_DISK_QUOTA },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
-	};
 	struct options o = {
 		.state_dir = STATE_DIR,
 		.fd = -1,
@@ -646,6 +639,7 @@ int main(int argc, char **argv)
 	};
 	const struct command *cmd = NULL;
 	struct cos_err err = { 0 };
+	unsigned given = 0;
 	int opt, r = 0;
 
 	opterr = 0;
@@ -653,15 +647,19 @@ int main(int argc, char **argv)
 		if (opt == 'h')
 			return fputs(usage, stdout) < 0;
 		r = take_option(&o, opt, &err);
+		if (r == 0)
+			given |= 1U << ((opt == 'o' ? OPT_OUTPUT : opt) - OPT_STATE_DIR);
 	}
 	argc -= optind;
 	argv += optind;
 	if (r == 0)
 		cmd = find_command(&argc, &argv, &err);
 	if (cmd)
-		r = run(cmd, &o, argv, &err);
+		r = check_options(cmd, given, &err);
 	else if (r == 0)
 		r = -EINVAL;
+	if (r == 0)
+		r = run(cmd, &o, argv, &err);
 	if (r < 0)
 		say_error(&o, &err);
 	r = r < 0 ? cos_err_defs[err.code].exit_status : 0;

@@ -157,6 +157,9 @@ fi
 
 mkdir "$dir/state/cow/guests/g"
 printf '{"template":"t","layers":["%032d"]}' 0 >"$dir/state/cow/guests/g/root.json"
+is 'an option of another command' exits 2 --dry-run template delete t
+is 'is not passed over' grep -q -e --dry-run "$dir/err"
+is 'nor is -o' exits 2 -o json template delete t
 is 'what is in use is not deleted' exits 1 --json-errors template delete t
 is 'and is told so' grep -q '"error":"InUse".*stands on template t: g' "$dir/err"
 rm -r "$dir/state/cow/guests/g"
