@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -26,6 +27,8 @@
 
 #define BENEATH (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)
 #define PERM    07777
+
+#define FDINFO_SIZE 40
 
 /* A file with several names, by its inode. */
 struct name {
@@ -55,17 +58,22 @@ static void free_name(void *p)
 	free(p);
 }
 
-/* All of them: what the overlay keeps in them belongs to the files. */
+/* All of them: what the overlay keeps in them belongs to the files. By names, because fifos and
+ * links have descriptors of their place only. */
 static int copy_attrs(struct copy *c, int from, int to)
 {
-	ssize_t len = flistxattr(from, c->list, sizeof(c->list));
+	char in[FDINFO_SIZE], out[FDINFO_SIZE];
+	ssize_t len;
 
+	snprintf(in, sizeof(in), "/proc/self/fd/%d", from);
+	snprintf(out, sizeof(out), "/proc/self/fd/%d", to);
+	len = listxattr(in, c->list, sizeof(c->list));
 	if (len < 0)
 		return errno == EOPNOTSUPP ? 0 : -errno;
 	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(c->list + at) + 1) {
-		ssize_t n = fgetxattr(from, c->list + at, c->value, sizeof(c->value));
+		ssize_t n = getxattr(in, c->list + at, c->value, sizeof(c->value));
 
-		if (n < 0 || fsetxattr(to, c->list + at, c->value, (size_t)n, 0) < 0)
+		if (n < 0 || setxattr(out, c->list + at, c->value, (size_t)n, 0) < 0)
 			return -errno;
 	}
 	return 0;
@@ -155,27 +163,39 @@ static int copy_file(struct copy *c, const struct walk_entry *e, int dir)
 	return r == 0 ? copy_looks(c, from, to, &e->st) : r;
 }
 
-static int copy_special(const struct walk_entry *e, int dir)
+static int make_special(const struct walk_entry *e, int dir)
+{
+	char target[TREE_PATH_SIZE];
+	ssize_t n;
+
+	if (!S_ISLNK(e->st.st_mode))
+		return mknodat(dir, e->name, (e->st.st_mode & S_IFMT) | 0600, e->st.st_rdev) < 0
+			       ? -errno
+			       : 0;
+	n = readlinkat(e->dir, e->name, target, sizeof(target) - 1);
+	if (n < 0)
+		return -errno;
+	target[n] = '\0';
+	return symlinkat(target, dir, e->name) < 0 ? -errno : 0;
+}
+
+static int copy_special(struct copy *c, const struct walk_entry *e, int dir)
 {
 	const struct timespec ts[2] = { e->st.st_atim, e->st.st_mtim };
-	char target[TREE_PATH_SIZE];
+	auto_close int from = -1, to = -1;
+	int r = make_special(e, dir);
 
-	if (S_ISLNK(e->st.st_mode)) {
-		ssize_t n = readlinkat(e->dir, e->name, target, sizeof(target) - 1);
-
-		if (n < 0)
-			return -errno;
-		target[n] = '\0';
-		if (symlinkat(target, dir, e->name) < 0)
-			return -errno;
-	} else if (mknodat(dir, e->name, (e->st.st_mode & S_IFMT) | 0600, e->st.st_rdev) < 0) {
-		return -errno;
-	}
-	if (fchownat(dir, e->name, e->st.st_uid, e->st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (r < 0)
+		return r;
+	from = openat(e->dir, e->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	to = openat(dir, e->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (from < 0 || to < 0 ||
+	    fchownat(dir, e->name, e->st.st_uid, e->st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	if (!S_ISLNK(e->st.st_mode) && fchmodat(dir, e->name, e->st.st_mode & PERM, 0) < 0)
 		return -errno;
-	return utimensat(dir, e->name, ts, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	r = copy_attrs(c, from, to);
+	return r == 0 && utimensat(dir, e->name, ts, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : r;
 }
 
 static int parent_of(struct copy *c, const struct walk_entry *e)
@@ -229,7 +249,7 @@ static int copy_entry(const struct walk_entry *e, void *arg)
 	r = e->st.st_nlink > 1 ? link_known(c, e, dir) : 0;
 	if (r != 0)
 		return r < 0 ? r : WALK_ON;
-	return S_ISREG(e->st.st_mode) ? copy_file(c, e, dir) : copy_special(e, dir);
+	return S_ISREG(e->st.st_mode) ? copy_file(c, e, dir) : copy_special(c, e, dir);
 }
 
 /* When all is in it: an access list to be inherited would be. */

@@ -224,11 +224,14 @@ static void running_guests_are_copied(void)
 {
 	int m = mount_guest("c"), k;
 	struct stat one, two;
+	char path[64];
 
 	symlinkat("target", upper_of("c"), "link");
 	put_data(upper_of("c"), "own", 5, BIG, 04755);
 	linkat(upper_of("c"), "own", upper_of("c"), "own2", 0);
 	mknodat(upper_of("c"), "fifo", S_IFIFO | 0622, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/fifo", upper_of("c"));
+	setxattr(path, "trusted.k", "v", 1, 0);
 	close(m);
 	m = mount_guest("c");
 	unlinkat(m, "f", 0);
@@ -244,6 +247,8 @@ static void running_guests_are_copied(void)
 	ok(one.st_ino == two.st_ino && one.st_nlink == 2 && one.st_mode == (S_IFREG | 04755),
 	   "hard links and modes");
 	ok(S_ISLNK(stat_of(k, "link").st_mode) && S_ISFIFO(stat_of(k, "fifo").st_mode), "the rest");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/fifo", upper_of("e"));
+	ok(getxattr(path, "trusted.k", NULL, 0) == 1, "with its attributes");
 	put_text("e", "other", "x");
 	ok(!has(m, "other"), "the guest that runs is another one");
 	close(k);
