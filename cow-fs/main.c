@@ -220,11 +220,16 @@ static void print_template(json_t *t)
 static int do_export(const struct cowfs *c, const struct options *o, char **arg,
 		     struct cos_err *err)
 {
-	int features = cowfs_probe(c->dir, err);
+	struct cowfs_layers layers;
+	/* before a file that is there is emptied */
+	int r = cowfs_template_find(c, arg[0], &layers, err), features;
 	auto_close int out = -1;
 	struct tree_count n;
 
 	(void)o;
+	if (r < 0)
+		return r;
+	features = cowfs_probe(c->dir, err);
 	if (features < 0)
 		return features;
 	if (strncmp(arg[1], "oci:", 4) == 0) {

@@ -115,7 +115,8 @@ if exits 0 selftest; then
 	tree=$(sed 's/.*\["\([0-9a-f]*\)"\].*/\1/' "$dir/state/cow/templates/e2.json")
 	is 'with the data of what is in the pool' test "$(wc -c <"$dir/state/cow/layers/$tree/root/big")" = 50000
 	is 'and not empty' test "$(head -c 3 "$dir/state/cow/layers/$tree/root/big")" = zzz
-	is 'no such template' exits 4 template export nothing -
+	is 'no such template' exits 4 template export nothing "$dir/u2.tar"
+	is 'what was exported before is still there' test -s "$dir/u2.tar"
 	mkdir -m 751 "$dir/odd"
 	printf 'a\n' >"$dir/odd/$(printf 'F\305\221tan\303\272')" # UTF-8
 	printf 'b\n' >"$dir/odd/$(printf 'caf\351')"                # none
