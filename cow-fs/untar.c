@@ -64,7 +64,7 @@ static int put_xattrs(struct tree *t, struct archive_entry *e, int fd, const cha
 	while (r == 0 && archive_entry_xattr_next(e, &a.name, &a.value, &a.size) == ARCHIVE_OK) {
 		switch (attr_judge(a.name)) {
 		case ATTR_KEEP:
-			/* Links and fifos have none that would be kept. */
+			/* Those of links and fifos are left out. */
 			r = fd < 0 ? 0 : attr_set(fd, &a, path, err);
 			break;
 		case ATTR_DROP:

@@ -8,7 +8,7 @@
 
 struct cowfs_usage {
 	uint64_t own_bytes; /* on the disk, that are nobody else's: upper directory and records */
-	uint64_t inodes;    /* in the upper directory; the guest's own, stubs too */
+	uint64_t inodes;    /* in its directory: upper, work and records; stubs too */
 	uint64_t stubs;     /* of them */
 	uint64_t shared_bytes; /* that stubs stand for, as long as the files are */
 	uint64_t layer_bytes;  /* on the disk, of the layers that it stands on; shared as well */
@@ -16,7 +16,6 @@ struct cowfs_usage {
 };
 
 /* Looks at each file of the guest's upper directory, and with LAYERS at those of its layers. The
- * guest may run; then it is about right. A file with several names counts once if they follow each
- * other, else by its share for each name. */
+ * guest may run; then it is about right. A file with several names counts by its share for each. */
 int cowfs_usage(const struct cowfs *c, const char *guest, bool layers, struct cowfs_usage *ret,
 		struct cos_err *err);
