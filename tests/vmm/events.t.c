@@ -127,14 +127,14 @@ static uint16_t used(void)
 
 static void frames_come_when_there_are_buffers_again(void)
 {
-	static const uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
+	static const struct option_net card = { .mac = { 2, 0, 0, 0, 0, 1 } };
 	const char frame[72] = "";
 	struct vnet net;
 	int sv[2];
 
 	begin();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv) < 0 ||
-	    vnet_init(&net, 0, &mem, sv[0], mac) < 0 ||
+	    vnet_init(&net, 0, &mem, sv[0], &card) < 0 ||
 	    loop_add(&worker.loop, &net.tap, EPOLLIN) < 0)
 		abort();
 	start(&net.d);
