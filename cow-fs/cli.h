@@ -5,10 +5,16 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "cow-fs/options.def"
+#include "cow-fs/sandbox.h"
 #include "cow-fs/store.h"
 #include "lib/base/clock.h"
 
-#define EXCLUDES_MAX 64
+#ifndef COS_LOCALSTATEDIR
+#define COS_LOCALSTATEDIR "/var"
+#endif
+#define CLI_STATE_DIR COS_LOCALSTATEDIR "/lib/cos"
+#define EXCLUDES_MAX  64
 
 struct options {
 	const char *state_dir, *name, *output, *suite, *init, *include;
@@ -20,38 +26,17 @@ struct options {
 	uint64_t disk_max, disk_inodes; /* COWFS_NO_LIMIT: not given */
 	uint32_t ids;                   /* 0: not given */
 	int fd;                         /* -1: not given */
-	bool json_errors, progress, dry_run, background, unify, is_volatile;
+	bool json_errors, progress, dry_run, background, unify, is_volatile, help;
+	unsigned given; /* TAKES() of what was */
 };
 
+/* Bits of struct command and of GIVEN. */
 enum {
-	OPT_STATE_DIR = 256,
-	OPT_FD,
-	OPT_MAX_BYTES,
-	OPT_NAME,
-	OPT_SUITE,
-	OPT_INIT,
-	OPT_INCLUDE,
-	OPT_IDS,
-	OPT_PROGRESS,
-	OPT_JSON_ERRORS,
-	OPT_DRY_RUN,
-	OPT_EXCLUDE,
-	OPT_MIN_SIZE,
-	OPT_MERGED,
-	OPT_FREEZE,
-	OPT_BACKGROUND,
-	OPT_DOMAIN,
-	OPT_GRACE,
-	OPT_FROM,
-	OPT_UNIFY,
-	OPT_VOLATILE,
-	OPT_ROOTFS,
-	OPT_DISK_MAX,
-	OPT_DISK_INODES,
-	OPT_DISK_QUOTA,
-	OPT_OUTPUT, /* -o */
+#define X(id, ...) OPT_##id,
+	COW_OPTIONS(X)
+#undef X
 };
-#define TAKES(name) (1U << (OPT_##name - OPT_STATE_DIR))
+#define TAKES(name) (1U << OPT_##name)
 
 struct command {
 	const char *words[2];
@@ -59,6 +44,13 @@ struct command {
 	unsigned takes; /* options, besides those that all take */
 	int (*run)(const struct cowfs *c, const struct options *o, char **arg, struct cos_err *err);
 };
+
+/* cli-option.c: fills O from the arguments; optind is behind them. */
+int cli_options(int argc, char **argv, struct options *o, struct cos_err *err);
+int cli_check_options(const struct command *cmd, const struct options *o, struct cos_err *err);
+void cli_print_options(void);
+/* A wrong command line: WHAT, and where help is. */
+int cli_bad(struct cos_err *err, const char *what);
 
 /* cli-pool.c, cli-guest.c; each ends with a row without RUN. */
 extern const struct command cli_pool_commands[];

@@ -26,16 +26,8 @@
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
-#ifndef COS_LOCALSTATEDIR
-#define COS_LOCALSTATEDIR "/var"
-#endif
-#define STATE_DIR    COS_LOCALSTATEDIR "/lib/cos"
 #define BUSYBOX      "/bin/busybox"
 #define SWEEP_ROUNDS 1000
-#define GRACE_USEC   (3600 * USEC_PER_SEC)
-#define DISK_MIN     (1ULL << 20) /* as disk.max and disk.inodes of cosd */
-#define INODES_MIN   64
-#define FOR_ALL      (TAKES(STATE_DIR) | TAKES(JSON_ERRORS) | TAKES(PROGRESS))
 
 /* ---- what is said ---- */
 
@@ -384,186 +376,9 @@ static const char usage[] =
 	"  scrub                            look for damaged ones, and repair them\n"
 	"  usage GUEST                      show what its files take, own and shared\n"
 	"  limits                           show how a guest's space could be limited here\n"
-	"  selftest                         try what unification needs of the kernel\n"
-	"Options:\n"
-	"  --state-dir DIR    default " STATE_DIR "\n"
-	"  --fd N             import: the source is this open descriptor\n"
-	"  --max-bytes SIZE   import: refuse more data than this (\"10G\")\n"
-	"  --name NAME        build: name of the template [busybox, debian]\n"
-	"  --suite SUITE      build debian: release [the host's, else stable]\n"
-	"  --init INIT        build debian: systemd, sysvinit or none [systemd]\n"
-	"  --include LIST     build debian: more packages, separated by commas\n"
-	"  --ids FIRST        build debian: 65536 user ids that packages' scripts run with;\n"
-	"                     root mount: that the guest's ids are mapped to\n"
-	"  --domain NAME      root make, gc, scrub: share within this trust domain only\n"
-	"  --rootfs DIR       root make: stand on this directory, not on a template\n"
-	"  --disk-max SIZE    root make, root limit: space that its files may take\n"
-	"  --disk-inodes N    root make, root limit: number of files that it may have\n"
-	"  --disk-quota KIND  root make: by auto, project or loop [auto]\n"
-	"  --unify            import, build: store files once that other templates have\n"
-	"  --dry-run          unify, gc, scrub: change nothing, tell what would be\n"
-	"  --exclude PATTERN  unify: leave these paths alone too; may come again\n"
-	"  --min-size SIZE    unify: leave shorter files alone\n"
-	"  --merged DIR       unify: it runs, and this is its root\n"
-	"  --freeze DIR       unify, clone: its directory in cgroup v2 or in v1's freezer\n"
-	"  --volatile         root make, clone: it need not survive a crash of the host\n"
-	"  --grace TIME       gc: keep what was stored in the last TIME [1h]\n"
-	"  --from DIR         scrub: look here too for whole copies\n"
-	"  --background       unify, scrub: only when nobody else wants the disk or a CPU\n"
-	"  --progress         import, build, unify, scrub: lines \"progress FILES BYTES\" on stdout\n"
-	"  -o table|json      list, unify, gc, scrub, usage: form of the output\n"
-	"  --json-errors      errors as one line of JSON on stderr\n"
-	"  -h, --help\n";
+	"  selftest                         try what unification needs of the kernel\n";
 
 /* ---- arguments ---- */
-
-static const struct option longs[] = {
-	{ "state-dir", required_argument, NULL, OPT_STATE_DIR },
-	{ "fd", required_argument, NULL, OPT_FD },
-	{ "max-bytes", required_argument, NULL, OPT_MAX_BYTES },
-	{ "name", required_argument, NULL, OPT_NAME },
-	{ "suite", required_argument, NULL, OPT_SUITE },
-	{ "init", required_argument, NULL, OPT_INIT },
-	{ "include", required_argument, NULL, OPT_INCLUDE },
-	{ "ids", required_argument, NULL, OPT_IDS },
-	{ "progress", no_argument, NULL, OPT_PROGRESS },
-	{ "json-errors", no_argument, NULL, OPT_JSON_ERRORS },
-	{ "dry-run", no_argument, NULL, OPT_DRY_RUN },
-	{ "exclude", required_argument, NULL, OPT_EXCLUDE },
-	{ "min-size", required_argument, NULL, OPT_MIN_SIZE },
-	{ "merged", required_argument, NULL, OPT_MERGED },
-	{ "freeze", required_argument, NULL, OPT_FREEZE },
-	{ "background", no_argument, NULL, OPT_BACKGROUND },
-	{ "domain", required_argument, NULL, OPT_DOMAIN },
-	{ "grace", required_argument, NULL, OPT_GRACE },
-	{ "unify", no_argument, NULL, OPT_UNIFY },
-	{ "volatile", no_argument, NULL, OPT_VOLATILE },
-	{ "from", required_argument, NULL, OPT_FROM },
-	{ "rootfs", required_argument, NULL, OPT_ROOTFS },
-	{ "disk-max", required_argument, NULL, OPT_DISK_MAX },
-	{ "disk-inodes", required_argument, NULL, OPT_DISK_INODES },
-	{ "disk-quota", required_argument, NULL, OPT_DISK_QUOTA },
-	{ "help", no_argument, NULL, 'h' },
-	{ 0 },
-};
-
-static int bad(struct cos_err *err, const char *what)
-{
-	return cos_advise(err, cos_fail(err, COS_E_INVALID, 0, "%s", what),
-			  "'cow-fs --help' shows the commands and options");
-}
-
-static int take_pool_option(struct options *o, int opt, struct cos_err *err)
-{
-	switch (opt) {
-	case OPT_DRY_RUN:
-		o->dry_run = true;
-		return 0;
-	case OPT_EXCLUDE:
-		if (o->n_exclude == EXCLUDES_MAX)
-			return bad(err, "--exclude: too many of them");
-		o->exclude[o->n_exclude++] = optarg;
-		return 0;
-	case OPT_MIN_SIZE:
-		return str_to_bytes(optarg, &o->min_bytes) < 0 ? bad(err, "--min-size: not a size")
-							       : 0;
-	case OPT_MERGED:
-		o->merged = optarg;
-		return 0;
-	case OPT_FREEZE:
-		o->freeze = optarg;
-		return 0;
-	case OPT_DOMAIN:
-		o->domain = optarg;
-		return 0;
-	case OPT_GRACE:
-		return str_to_usec(optarg, &o->grace_usec) < 0 ? bad(err, "--grace: not a time")
-							       : 0;
-	case OPT_UNIFY:
-		o->unify = true;
-		return 0;
-	case OPT_VOLATILE:
-		o->is_volatile = true;
-		return 0;
-	case OPT_FROM:
-		o->from = optarg;
-		return 0;
-	case OPT_BACKGROUND:
-		o->background = true;
-		return 0;
-	}
-	return bad(err, "unknown option, or an option without its value");
-}
-
-static int take_root_option(struct options *o, int opt, struct cos_err *err)
-{
-	switch (opt) {
-	case OPT_ROOTFS:
-		o->rootfs = optarg;
-		return 0;
-	case OPT_DISK_MAX:
-		return str_to_bytes(optarg, &o->disk_max) < 0 || o->disk_max < DISK_MIN
-			       ? bad(err, "--disk-max: not a size of 1M or more")
-			       : 0;
-	case OPT_DISK_INODES:
-		return str_to_u64(optarg, &o->disk_inodes) < 0 || o->disk_inodes < INODES_MIN ||
-				       o->disk_inodes > UINT32_MAX
-			       ? bad(err, "--disk-inodes: not a number from 64 to 4294967295")
-			       : 0;
-	case OPT_DISK_QUOTA:
-		o->disk_quota = optarg;
-		return 0;
-	}
-	return take_pool_option(o, opt, err);
-}
-
-static int take_option(struct options *o, int opt, struct cos_err *err)
-{
-	uint64_t v;
-
-	switch (opt) {
-	case OPT_STATE_DIR:
-		o->state_dir = optarg;
-		return 0;
-	case OPT_FD:
-		if (str_to_u64(optarg, &v) < 0 || v > INT16_MAX)
-			return bad(err, "--fd: not a descriptor's number");
-		o->fd = (int)v;
-		return 0;
-	case OPT_MAX_BYTES:
-		return str_to_bytes(optarg, &o->max_bytes) < 0 ? bad(err, "--max-bytes: not a size")
-							       : 0;
-	case OPT_NAME:
-		o->name = optarg;
-		return 0;
-	case OPT_SUITE:
-		o->suite = optarg;
-		return 0;
-	case OPT_INIT:
-		o->init = optarg;
-		return 0;
-	case OPT_INCLUDE:
-		o->include = optarg;
-		return 0;
-	case OPT_IDS:
-		if (str_to_u64(optarg, &v) < 0 || v == 0 || v > UINT32_MAX - SANDBOX_IDS)
-			return bad(err, "--ids: not the first of 65536 user ids");
-		o->ids = (uint32_t)v;
-		return 0;
-	case OPT_PROGRESS:
-		o->progress = true;
-		return 0;
-	case OPT_JSON_ERRORS:
-		o->json_errors = true;
-		return 0;
-	case 'o':
-		o->output = optarg;
-		if (strcmp(optarg, "table") == 0 || strcmp(optarg, "json") == 0)
-			return 0;
-		return bad(err, "-o: neither table nor json");
-	}
-	return take_root_option(o, opt, err);
-}
 
 static const struct command *match(const struct command *cmd, int *argc, char ***argv)
 {
@@ -580,21 +395,6 @@ static const struct command *match(const struct command *cmd, int *argc, char **
 	return NULL;
 }
 
-/* What a command would not look at was meant for another one. */
-static int check_options(const struct command *cmd, unsigned given, struct cos_err *err)
-{
-	unsigned wrong = given & ~(cmd->takes | FOR_ALL);
-	char what[64] = "this command does not take -o";
-
-	if (!wrong)
-		return 0;
-	for (const struct option *l = longs; l->name; l++) {
-		if (l->val >= OPT_STATE_DIR && wrong & 1U << (l->val - OPT_STATE_DIR))
-			str_fmt(what, sizeof(what), "this command does not take --%s", l->name);
-	}
-	return bad(err, what);
-}
-
 static const struct command *find_command(int *argc, char ***argv, struct cos_err *err)
 {
 	const struct command *cmd = NULL;
@@ -602,11 +402,11 @@ static const struct command *find_command(int *argc, char ***argv, struct cos_er
 	for (size_t i = 0; i < ARRAY_SIZE(tables) && !cmd; i++)
 		cmd = match(tables[i], argc, argv);
 	if (!cmd)
-		bad(err, *argc ? "no such command" : "no command");
+		cli_bad(err, *argc ? "no such command" : "no command");
 	if (cmd && *argc >= cmd->min && *argc <= cmd->max)
 		return cmd;
 	if (cmd)
-		bad(err, "too many or too few arguments");
+		cli_bad(err, "too many or too few arguments");
 	return NULL;
 }
 
@@ -635,32 +435,22 @@ static int run(const struct command *cmd, const struct options *o, char **arg, s
 
 int main(int argc, char **argv)
 {
-	struct options o = {
-		.state_dir = STATE_DIR,
-		.fd = -1,
-		.grace_usec = GRACE_USEC,
-		.disk_max = COWFS_NO_LIMIT,
-		.disk_inodes = COWFS_NO_LIMIT,
-	};
 	const struct command *cmd = NULL;
 	struct cos_err err = { 0 };
-	unsigned given = 0;
-	int opt, r = 0;
+	struct options o;
+	int r = cli_options(argc, argv, &o, &err);
 
-	opterr = 0;
-	while (r == 0 && (opt = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
-		if (opt == 'h')
-			return fputs(usage, stdout) < 0;
-		r = take_option(&o, opt, &err);
-		if (r == 0)
-			given |= 1U << ((opt == 'o' ? OPT_OUTPUT : opt) - OPT_STATE_DIR);
+	if (r == 0 && o.help) {
+		fputs(usage, stdout);
+		cli_print_options();
+		return fflush(stdout) != 0;
 	}
 	argc -= optind;
 	argv += optind;
 	if (r == 0)
 		cmd = find_command(&argc, &argv, &err);
 	if (cmd)
-		r = check_options(cmd, given, &err);
+		r = cli_check_options(cmd, &o, &err);
 	else if (r == 0)
 		r = -EINVAL;
 	if (r == 0)
