@@ -329,7 +329,8 @@ static int become_machine(const struct launch *l, int *sock, struct cos_err *err
 	if (r < 0)
 		return r;
 	*sock = FD_SYNC;
-	setsid();
+	if (setsid() < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "setsid");
 	make_command(l, &c);
 	syscall(SYS_execveat, FD_VMM, "", c.argv, env, AT_EMPTY_PATH);
 	return cos_fail(err, COS_E_INTERNAL, errno, "execve cos-vmm");
@@ -401,32 +402,42 @@ struct search {
 	struct cos_err *err;
 };
 
-/* A process may call itself what it likes, but not become a thread of the kernel. */
-static bool is_kernel_thread(int proc, const char *pid)
+/* A file of a process, as a text. 0: the process is gone. */
+static int read_text(int proc, const char *pid, const char *file, char *buf, size_t size)
 {
-	char path[40], text[512], *end;
-	unsigned flags;
+	char path[40];
+	ssize_t n;
 
-	str_fmt(path, sizeof(path), "%.16s/stat", pid);
-	if (io_read_at(proc, path, text, sizeof(text)) <= 0 || !(end = strrchr(text, ')')))
-		return false;
+	str_fmt(path, sizeof(path), "%.16s/%s", pid, file);
+	n = io_read_at(proc, path, buf, size);
+	return n == -ENOENT || n == -ESRCH ? 0 : (int)n;
+}
+
+/* A process may call itself what it likes, but not become a thread of the kernel. As all here: 1, 0
+ * or -errno. */
+static int is_kernel_thread(int proc, const char *pid)
+{
+	char text[512], *end;
+	unsigned flags;
+	int r = read_text(proc, pid, "stat", text, sizeof(text));
+
+	if (r <= 0 || !(end = strrchr(text, ')')))
+		return r < 0 ? r : 0;
 	return sscanf(end, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & PF_KTHREAD);
 }
 
-static bool is_of_machine(int proc, const char *pid, pid_t machine)
+static int is_of_machine(int proc, const char *pid, pid_t machine)
 {
 	static const char *const names[] = { "kvm-pit/%d\n", "kvm-nx-lpage-recovery-%d\n" };
-	char path[40], text[64], want[64];
+	char text[64], want[64];
+	int r = read_text(proc, pid, "comm", text, sizeof(text));
 
-	str_fmt(path, sizeof(path), "%.16s/comm", pid);
-	if (io_read_at(proc, path, text, sizeof(text)) <= 0)
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(names) && r > 0; i++) {
 		snprintf(want, sizeof(want), names[i], (int)machine);
 		if (strcmp(text, want) == 0)
 			return is_kernel_thread(proc, pid);
 	}
-	return false;
+	return r < 0 ? r : 0;
 }
 
 static int look_at(const char *name, void *arg)
@@ -435,9 +446,11 @@ static int look_at(const char *name, void *arg)
 	uint64_t pid;
 	int r;
 
-	if (str_to_u64(name, &pid) < 0 || pid < (uint64_t)s->from || pid > (uint64_t)s->to ||
-	    !is_of_machine(s->proc, name, s->l->pid))
+	if (str_to_u64(name, &pid) < 0 || pid < (uint64_t)s->from || pid > (uint64_t)s->to)
 		return 0;
+	r = is_of_machine(s->proc, name, s->l->pid);
+	if (r <= 0)
+		return r < 0 ? cos_fail(s->err, COS_E_KERNEL, -r, "read /proc/%.16s", name) : 0;
 	s->found++;
 	r = cg_take_thread(&s->l->host->topo, &s->l->cg, (pid_t)pid);
 	if (r < 0 && r != -ESRCH)

@@ -107,6 +107,28 @@ static int make_spec(struct host *h, struct cos_err *err)
 	return r == 0 ? spec_parse(doc, &h->spec, err) : r;
 }
 
+/* Where there is KVM. */
+static int make_machine(struct host *h, struct cos_err *err)
+{
+	const char *top = getenv("TOP_BUILDDIR");
+	auto_json json_t *doc = NULL;
+	char path[4096], kernel[PATH_MAX];
+	auto_close int fd = -1;
+
+	str_fmt(path, sizeof(path), "%s/vmm/cos-vmm", top ?: ".");
+	if (access("/dev/kvm", R_OK | W_OK) < 0)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	h->launch.vmm = fd < 0 ? -errno : launch_vmm_seal(fd);
+	str_fmt(path, sizeof(path), "%s/tests/vmm/guest", top ?: ".");
+	if (h->launch.vmm < 0 || !realpath(path, kernel))
+		bail(path, strerror(h->launch.vmm < 0 ? -h->launch.vmm : errno));
+	doc = json_pack("{s:s, s:s, s:s, s:s, s:s, s:{s:i}}", "name", GUEST, "type", "vm",
+			"vm.kernel", kernel, "vm.cmdline", "test=halt", "vm.memory", "64M",
+			"limits", "pids.max", 64);
+	return spec_parse(doc, &h->machine, err);
+}
+
 static int open_host(struct host *h, struct cos_err *err)
 {
 	auto_close int state = openat(h->dir, "state", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -124,6 +146,7 @@ static int open_host(struct host *h, struct cos_err *err)
 		return r;
 	h->launch.overlay = (unsigned)r;
 	r = make_spec(h, err);
+	r = r < 0 ? r : make_machine(h, err);
 	return r < 0 ? r : launch_rules_make(&h->spec, &h->launch, &h->rules, err);
 }
 
@@ -131,7 +154,7 @@ void host_init(struct host *h)
 {
 	struct cos_err err = { 0 };
 
-	*h = (struct host){ .dir = -1 };
+	*h = (struct host){ .launch.vmm = -1, .dir = -1 };
 	if (geteuid() != 0)
 		skip_all("needs root");
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 ||
@@ -153,8 +176,10 @@ void host_init(struct host *h)
 void host_done(struct host *h)
 {
 	spec_done(&h->spec);
+	spec_done(&h->machine);
 	launch_rules_done(&h->rules);
 	close_p(&h->launch.init);
+	close_p(&h->launch.vmm);
 	cg_topo_close(&h->launch.topo, h->instance, true);
 	cowfs_close(&h->cow);
 	close_p(&h->dir);

@@ -14,8 +14,9 @@ struct host {
 	struct launch_rules rules;
 	struct cowfs cow;
 	struct spec spec;
-	int dir;    /* scratch directory */
-	char *path; /* its path */
+	struct spec machine; /* with the mini guest of tests/vmm; launch.vmm < 0: it cannot run */
+	int dir;             /* scratch directory */
+	char *path;          /* its path */
 	char instance[32];
 };
 
