@@ -8,7 +8,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/own.h"
 
-#define CELL 256
+#define CELL 4096 /* more than any text that the daemon tells */
 
 char *out_bytes(uint64_t v, char *buf)
 {

@@ -393,12 +393,15 @@ head -c 100 /dev/zero >>"$T/state/events.log"
 like "events behind a hole in the log are told" "$("$COSCTL" events -o json)" '"guest": *"afterwards2"'
 
 # --- a careless starter ---
-"$COSD" --instance "$INSTANCE-y" --state-dir "$T/y-state" --runtime-dir "$T/y-run" <&- >&- 2>&- &
+long=$(printf '%0200d' 0)
+"$COSD" --instance "$INSTANCE-y" --state-dir "$T/y-state$long" --runtime-dir "$T/y-run" <&- >&- 2>&- &
 await test -e "$T/y-run/cosd.pid"
 for p in keep cosd; do
 	is "streams that the starter closed are nobody's ($p.pid)" \
 		"$(readlink /proc/"$(cat "$T/y-run/$p.pid")"/fd/0 /proc/"$(cat "$T/y-run/$p.pid")"/fd/1 /proc/"$(cat "$T/y-run/$p.pid")"/fd/2 | uniq)" /dev/null
 done
+await test -S "$T/y-run/cosd.sock"
+like "a long text is whole in a table" "$("$COSCTL" --socket "$T/y-run/cosd.sock" doctor -o csv)" 'y-state0+ is .*nosuid(,| and )nodev'
 kill "$(cat "$T/y-run/keep.pid")"
 ok "that daemon ends" await test ! -e "$T/y-run/keep.pid"
 
