@@ -178,8 +178,9 @@ int nltx_commit(struct nltx *t, struct cos_err *err)
 	return r;
 }
 
-/* One buffer of answers: 0 or FN's answer. */
-static int read_part(struct nltx *t, char *buf, ssize_t len, bool *end,
+/* One buffer of answers to request SEQ: 0 or FN's answer. Others may be left from a request whose
+ * answers could not be read. */
+static int read_part(struct nltx *t, char *buf, ssize_t len, uint32_t seq, bool *end,
 		     int (*fn)(struct nlmsghdr *h, void *arg), void *arg, struct cos_err *err)
 {
 	int rest = (int)len, r = 0;
@@ -187,6 +188,8 @@ static int read_part(struct nltx *t, char *buf, ssize_t len, bool *end,
 	for (struct nlmsghdr *h = (void *)buf; nlmsg_ok(h, rest); h = nlmsg_next(h, &rest)) {
 		const struct nlmsgerr *e = nlmsg_data(h);
 
+		if (h->nlmsg_seq != seq)
+			continue;
 		if (h->nlmsg_type == NLMSG_ERROR) {
 			*end = true;
 			return e->error ? tell(t, 0, h, err) : 0;
@@ -205,19 +208,21 @@ static int ask(struct nltx *t, const char *what, int type, int flags, const void
 	auto_free char *buf = malloc(ANSWER_SIZE);
 	struct nlmsghdr *h;
 	bool end = false;
+	uint32_t seq;
 	int r = 0;
 
 	if (!buf)
 		return cos_fail(err, COS_E_KERNEL, ENOMEM, "netlink");
 	h = nlmsg_hdr(nltx_add(t, what, type, flags, hdr, len, 0));
 	nl_complete_msg(t->sk, t->msg[t->n - 1]);
+	seq = h->nlmsg_seq;
 	if (send(nl_socket_get_fd(t->sk), h, h->nlmsg_len, 0) < 0) {
 		r = cos_fail(err, COS_E_KERNEL, errno, "netlink: send");
 		end = true;
 	}
 	while (!end) {
 		ssize_t n = receive(t, buf, err);
-		int part = n < 0 ? (int)n : read_part(t, buf, n, &end, fn, arg, err);
+		int part = n < 0 ? (int)n : read_part(t, buf, n, seq, &end, fn, arg, err);
 
 		if (r == 0)
 			r = part;
