@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cosd/hook.h"
@@ -240,6 +241,8 @@ static int spawn(struct guest *g, enum hook_id id, struct hook *h)
 	close(sv[0]); /* which ends it */
 	if (pidfd >= 0)
 		proc_kill_wait(pidfd);
+	else if (pid > 0)
+		waitpid(pid, NULL, 0);
 	close_p(&pidfd);
 	return r;
 }

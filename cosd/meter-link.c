@@ -184,7 +184,7 @@ static void watch_child(struct meter_link *l, int sock, pid_t pid)
 static void start(struct meter_link *l)
 {
 	struct list *p;
-	int sv[2];
+	int sv[2] = { -1, -1 };
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
@@ -193,6 +193,8 @@ static void start(struct meter_link *l)
 		run_child(sv[1]);
 	if (pid < 0) {
 		log_say(LOG_ERROR, "start the accountant: %s", strerrorname_np(errno));
+		close_p(&sv[0]);
+		close_p(&sv[1]);
 		loop_timer_set(&l->d->loop, &l->again, AGAIN_MOST_USEC);
 		return;
 	}
