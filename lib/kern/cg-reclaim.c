@@ -88,7 +88,7 @@ static int reclaim_v1(int dir, uint64_t bytes)
 	r = io_writef_at(dir, names[CG_V1].limit, "%" PRIu64, held > bytes ? held - bytes : 0);
 	io_write_at(dir, names[CG_V1].limit, limit, (size_t)n);
 	io_write_at(dir, "memory.oom_control", "0", 1);
-	return r == -EBUSY || r > 0 ? 0 : r;
+	return r == -EBUSY ? 0 : r;
 }
 
 int cg_reclaim(const struct cg_topo *t, const char *slot, uint64_t bytes)
@@ -101,7 +101,7 @@ int cg_reclaim(const struct cg_topo *t, const char *slot, uint64_t bytes)
 	if (version_of(t) == CG_V1)
 		return reclaim_v1(dir, bytes);
 	r = io_writef_at(dir, "memory.reclaim", "%" PRIu64, bytes);
-	return r == -EAGAIN || r > 0 ? 0 : r;
+	return r == -EAGAIN ? 0 : r;
 }
 
 int cg_memory_bound(const struct cg_topo *t, const char *slot, uint64_t bytes)
