@@ -1,6 +1,7 @@
 /* cosctl/cmd-stats.c - what guests use and how they stand to their limits: stats, top, capacity */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static int watch(struct args *a, look_fn *look, bool once)
 		return say_usage(a, "--delay takes a time of 0.1 s or more, --iterations a number");
 	for (uint64_t i = 0; i < rounds && r == 0; i++) {
 		if (i > 0)
-			poll(NULL, 0, (int)(delay / 1000));
+			poll(NULL, 0, delay / 1000 < INT_MAX ? (int)(delay / 1000) : INT_MAX);
 		if (!once && isatty(STDOUT_FILENO))
 			fputs("\033[H\033[J", stdout);
 		r = look(a, &state);
