@@ -26,7 +26,8 @@ static const char *split(const char *word, char key[KEY_SIZE], struct cos_err *e
 	return NULL;
 }
 
-int spec_add_word(json_t *spec, const char *word, struct cos_err *err)
+/* Adds KEY=VALUE to SPEC. */
+static int add_word(json_t *spec, const char *word, struct cos_err *err)
 {
 	char key[KEY_SIZE];
 	const char *value = split(word, key, err);
@@ -201,7 +202,7 @@ static int split_words(struct args *a, json_t *spec, char **words, int *ret_n, s
 		int r = 0;
 
 		if (is_key(a->argv[i]))
-			r = spec_add_word(spec, a->argv[i], err);
+			r = add_word(spec, a->argv[i], err);
 		else
 			words[n++] = a->argv[i];
 		if (r < 0)

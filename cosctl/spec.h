@@ -8,9 +8,7 @@
 /* NAME... KEY=VALUE... and the options of create and run. The names are the caller's. */
 int spec_from_args(struct args *a, json_t **ret, char ***ret_names, unsigned *ret_n,
 		   struct cos_err *err);
-/* Adds KEY=VALUE to SPEC. */
-int spec_add_word(json_t *spec, const char *word, struct cos_err *err);
-/* For a change of what is there: as spec_add_word(), and KEY= marks KEY to be removed. */
+/* For a change of what is there: adds KEY=VALUE to CHANGE; KEY= marks KEY to be removed. */
 int spec_change_word(json_t *change, const char *word, struct cos_err *err);
 /* --env options into OBJ's member "env". */
 int env_from_args(const struct args *a, json_t *obj, struct cos_err *err);

@@ -103,7 +103,7 @@ static void guest_free_now(struct loop_timer *t)
 	free(g);
 }
 
-void guest_free(struct guest *g)
+static void guest_free(struct guest *g)
 {
 	list_del(&g->link);
 	g->d->n_guests--;

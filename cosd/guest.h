@@ -92,7 +92,6 @@ int guest_need(struct daemon *d, const char *name, struct guest **ret, struct co
 #endif
 /* A new guest in memory; OWN and SPEC become its own on success. */
 struct guest *guest_new(struct daemon *d, json_t *own, struct spec *spec, struct cos_err *err);
-void guest_free(struct guest *g);
 /* Creates from an own document: checks, makes the root, writes the specification. All or nothing.
  * Then THEN answers C, or fails as a handler may: on return, or later, when the root is a child's
  * work (create.c). */

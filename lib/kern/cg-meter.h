@@ -17,11 +17,6 @@ struct cg_meter {
 	uint64_t run; /* names the groups: a later guest in the same slot has another number */
 };
 
-#define CG_METER_NONE                                                                              \
-	{                                                                                          \
-		.fd = { [0 ... CG_METER_FILES - 1] = -1 }                                          \
-	}
-
 struct cg_counters {
 	uint64_t cpu_user_usec, cpu_system_usec, cpu_throttled_usec, cpu_wait_usec;
 	uint64_t cache_bytes; /* page cache, without what is shared memory */

@@ -12,7 +12,6 @@
 #include "lib/kern/filter.h"
 
 struct launch;
-struct launch_exec;
 struct launch_host;
 struct launch_rules;
 struct spec;
@@ -27,9 +26,8 @@ struct spec;
 /* A guest in the host's network has no namespace of its own for it. */
 bool child_shares_net(const struct launch *l);
 
-/* Entry points of the processes; each returns an exit status. */
+/* Entry point of the process; returns its exit status. */
 int child_helper(struct launch *l, int sock);
-int exec_helper(struct launch_exec *x, int sock);
 
 /* clone3() as a child of the caller's parent; returns the pid and its pidfd, 0 in the child. The
  * kernel writes the pid to *BORN, if that is not NULL, before anything can end the caller. */

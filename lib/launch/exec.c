@@ -126,7 +126,8 @@ static int join(const struct launch_exec *x, struct cos_err *err)
 	return x->spec->userns ? child_become_root(err) : 0;
 }
 
-int exec_helper(struct launch_exec *x, int sock)
+/* Returns its exit status. */
+static int exec_helper(struct launch_exec *x, int sock)
 {
 	int keep[] = { sock, x->guest, x->stdio[0], x->stdio[1], x->stdio[2] };
 	int tasks[CG_HIER_MAX + 1], pidfd = -1, r;
