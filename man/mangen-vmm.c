@@ -18,13 +18,6 @@ static void print_options(void)
 #undef X
 }
 
-/* Underscores mean something to scdoc. */
-static void print_name(const char *s)
-{
-	for (; *s; s++)
-		printf(*s == '_' ? "\\_" : "%c", *s);
-}
-
 static void print_commands(void)
 {
 	static const struct {
@@ -37,7 +30,7 @@ static void print_commands(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		printf("*%s*%s", rows[i].name, rows[i].params[0] ? " " : "");
-		print_name(rows[i].params);
+		put(rows[i].params);
 		printf("\n\t%s\n\n", rows[i].help);
 	}
 }
