@@ -359,13 +359,13 @@ int cmd_exec(struct args *a)
 	bool tty = wants_tty(a);
 	json_t *command;
 	struct cos_err err;
-	int n = a->argc - 1 + a->n_rest;
+	int begin = a->argc > 1 && strcmp(a->argv[1], "--") == 0 ? 2 : 1;
 
-	if (a->argc < 1 || n < 1 || (a->rest && a->argc > 1)) {
+	if (a->argc <= begin) {
 		say_usage(a, "a name and a command are needed");
 		return EXIT_OURS;
 	}
-	command = args_to_json(a->rest ?: a->argv + 1, n, &err);
+	command = args_to_json(a->argv + begin, a->argc - begin, &err);
 	if (!command)
 		return say_error_125(a, a->argv[0], &err);
 	json_object_set_new(params, "command", command);

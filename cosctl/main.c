@@ -226,10 +226,11 @@ static unsigned long_options(const struct command *c, struct option *out)
 	return n;
 }
 
-/* Takes "-- ..." off the end, so that a guest's command is never looked at. */
-static int split_rest(struct args *a, int argc, char **argv)
+/* Takes "-- ..." off the end, so that a guest's command is never looked at. That of exec begins
+ * behind the name, with or without "--"; another one is its own. */
+static int split_rest(struct args *a, int argc, char **argv, bool is_exec)
 {
-	for (int i = 0; i < argc; i++) {
+	for (int i = 0; i < argc && !is_exec; i++) {
 		if (strcmp(argv[i], "--") == 0) {
 			a->rest = argv + i + 1;
 			a->n_rest = argc - i - 1;
@@ -263,13 +264,14 @@ static int parse(const struct command *c, struct args *a, int argc, char **argv)
 	struct option longs[64];
 	const char *shorts, *letters;
 	char spec[64];
+	bool is_exec = strcmp(c->name, "exec") == 0;
 	int o, r = 0;
 
 	/* exec takes its command without "--" too: options end at the first argument there */
 	short_options(c, &shorts, &letters);
-	snprintf(spec, sizeof(spec), "%s:%s", strcmp(c->name, "exec") == 0 ? "+" : "", shorts);
+	snprintf(spec, sizeof(spec), "%s:%s", is_exec ? "+" : "", shorts);
 	long_options(c, longs);
-	argc = split_rest(a, argc, argv);
+	argc = split_rest(a, argc, argv, is_exec);
 	while (r == 0 && (o = getopt_long(argc, argv, spec, longs, NULL)) != -1) {
 		if (o == OPT_SOCKET) {
 			a->socket = optarg;

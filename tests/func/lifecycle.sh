@@ -25,6 +25,8 @@ adj=$((adj < 0 ? 200 : adj > 800 ? 1000 : adj + 200))
 is "the kernel prefers guests when memory runs out" "$(cat "/proc/$("$COSCTL" status g1 | awk '$1 == "pid" { print $2 }')/oom_score_adj")" "$adj"
 is "what they make" "$("$COSCTL" run --rm --template busybox t2 -- sh -c '(cat /proc/self/oom_score_adj)')" "$adj"
 is "and what is run in them" "$("$COSCTL" exec g1 -- cat /proc/self/oom_score_adj)" "$adj"
+is "a -- of the command is its own" "$("$COSCTL" exec g1 echo a -- b -- c) $("$COSCTL" exec g1 -- echo -- x)" "a -- b -- c -- x"
+fails "exec without a command" 125 'a name and a command' "$COSCTL" exec g1 --
 fails "exec whose output is lost does not succeed" 125 'cannot be written: No space' \
 	sh -c "'$COSCTL' exec g1 -- echo hello >/dev/full"
 fails "and tells a status other than 0" 3 'cannot be written' sh -c "'$COSCTL' exec g1 -- sh -c 'echo hello; exit 3' >/dev/full"
