@@ -1,5 +1,6 @@
 /* cosd/guest.c - the registry: guests by name, made and deleted */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,6 +198,15 @@ int guest_lacks_disk(struct daemon *d, json_t *own, char template[static COWFS_N
 	return r;
 }
 
+/* Files of nobody: a delete, or the undoing of a create, has failed in the end. */
+static int clear_stray(struct daemon *d, const char *name, struct cos_err *err)
+{
+	if (faccessat(d->cow.guests, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	log_say(LOG_WARN, "files of a guest %s that is none are removed", name);
+	return cowfs_root_remove(&d->cow, name, err);
+}
+
 int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err)
 {
 	struct spec spec;
@@ -207,6 +217,8 @@ int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *
 	r = check_new(d, &spec, err);
 	if (r == 0)
 		r = check_startable(d, &spec, err);
+	if (r == 0)
+		r = clear_stray(d, spec.name, err);
 	if (r < 0) {
 		spec_done(&spec);
 		return r;

@@ -225,6 +225,10 @@ is "the state is as it was" "$(diff "$T/before" "$T/after")" ""
 is "no group is left" "$(find /sys/fs/cgroup -path "*/cos.$INSTANCE*/*" -type d)" ""
 
 # What is unusual but right.
+mkdir -p "$T/state/cow/guests/stray/up"
+ok "a name of which files were left" "$COSCTL" create --template busybox stray -- sleep 1
+is "has new ones" "$(ls "$T/state/cow/guests/stray/root.json" | wc -l)" 1
+"$COSCTL" delete stray
 ok "a range of a thousand" "$COSCTL" create --template busybox 'w{001..1000}' -- sleep 1
 is "all were made" "$("$COSCTL" list -o name | wc -l)" 1000
 ok "and deleted" "$COSCTL" delete --all
