@@ -151,6 +151,16 @@ static void put_daemon(FILE *f, json_t *d)
 		 "CPU time of it that looking at guests took.");
 	fprintf(f, "cos_daemon_sampling_cpu_seconds_total %.15g\n",
 		(double)number(d, "sampling_usec") * 1e-6);
+	put_head(f, "cos_background_jobs", "gauge", "Unifications and scrubs at work.");
+	fprintf(f, "cos_background_jobs %" PRIu64 "\n", number(d, "background_jobs"));
+	put_head(f, "cos_background_cpu_seconds_total", "counter", "CPU time of them.");
+	fprintf(f, "cos_background_cpu_seconds_total %.15g\n",
+		(double)number(d, "background_cpu_usec") * 1e-6);
+	put_head(f, "cos_background_io_bytes_total", "counter", "What they read and wrote.");
+	fprintf(f, "cos_background_io_bytes_total{direction=\"read\"} %" PRIu64 "\n",
+		number(d, "background_read_bytes"));
+	fprintf(f, "cos_background_io_bytes_total{direction=\"write\"} %" PRIu64 "\n",
+		number(d, "background_write_bytes"));
 	put_head(f, "cos_daemon_info", "gauge", "Always 1; the version is a label.");
 	fprintf(f, "cos_daemon_info{version=\"%s\"} 1\n",
 		json_string_value(json_object_get(d, "version")) ?: "");

@@ -104,6 +104,7 @@ static int unify(struct call *c, struct guest *g, bool dry_run, struct cos_err *
 			       .guest = g,
 			       .how = "unified",
 			       .yields = true,
+			       .background = true,
 			       .done = unified,
 		       },
 		       err);
@@ -199,6 +200,7 @@ int api_host_scrub(struct call *c, json_t *params, struct cos_err *err)
 			       .args = (const char *[]){ "scrub", "--background", "-o", "json",
 							 p.dry_run ? "--dry-run" : NULL, NULL },
 			       .input = -1,
+			       .background = true,
 			       .done = scrubbed,
 		       },
 		       err);

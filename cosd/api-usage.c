@@ -8,6 +8,7 @@
 
 #include "cosd/api.h"
 #include "cosd/guest.h"
+#include "cosd/job-group.h"
 #include "cosd/meter.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
@@ -143,15 +144,21 @@ static json_t *metrics_of(const struct guest *g)
 static json_t *daemon_metrics(const struct daemon *d)
 {
 	uint64_t usec, looks, readings;
+	struct background b;
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
+	job_group_count(d, &b);
 	meters_cost(d, &usec, &looks, &readings);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "sampling_usec", (json_int_t)usec,
-			 "looks", (json_int_t)looks, "readings", (json_int_t)readings, "cpu_usec",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:i, s:I, s:I, s:I}", "sampling_usec",
+			 (json_int_t)usec, "looks", (json_int_t)looks, "readings",
+			 (json_int_t)readings, "cpu_usec",
 			 (json_int_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 +
 				 u.ru_utime.tv_usec + u.ru_stime.tv_usec,
-			 "guests", (json_int_t)d->n_guests, "version", PACKAGE_VERSION);
+			 "guests", (json_int_t)d->n_guests, "version", PACKAGE_VERSION,
+			 "background_jobs", (int)jobs_background(d), "background_cpu_usec",
+			 (json_int_t)b.cpu_usec, "background_read_bytes", (json_int_t)b.read_bytes,
+			 "background_write_bytes", (json_int_t)b.write_bytes);
 }
 
 int api_host_metrics(struct call *c, json_t *params, struct cos_err *err)

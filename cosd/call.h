@@ -110,6 +110,7 @@ struct job_order {
 	const char *how;         /* what is done to GUEST: "cloned" */
 	bool yields;             /* ended when GUEST is to start or to be deleted */
 	const char *makes;       /* the name of a guest that will be; NULL */
+	bool background;         /* in the group of such work: job-group.h */
 	/* Instead of an answer with files, bytes and warnings; NULL. */
 	void (*done)(const struct job_end *e);
 	void *arg;
@@ -130,5 +131,9 @@ int jobs_check(struct daemon *d, const char *name, struct cos_err *err);
 bool jobs_hold(struct daemon *d, const char *name);
 /* Whether one makes the guest NAME. */
 bool jobs_make(struct daemon *d, const char *name);
+/* How many are at work in the background. */
+unsigned jobs_background(const struct daemon *d);
+/* Ends them all, as the worker is about to end. */
+void jobs_close(struct daemon *d);
 /* Waits until those of the last worker are gone. For the start of the worker. */
 void jobs_await_old(struct daemon *d);

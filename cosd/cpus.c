@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cosd/cpus.h"
+#include "cosd/job-group.h"
 #include "lib/base/log.h"
 #include "lib/base/own.h"
 
@@ -134,6 +135,7 @@ void cpus_share(struct daemon *d)
 		if (cg_share_cpus(&d->host.topo, slot) < 0)
 			log_say(LOG_WARN, "%s: cpuset.cpus not written", e->name);
 	}
+	job_group_share_cpus(d);
 }
 
 void cpus_changed(const struct guest *g)

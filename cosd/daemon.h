@@ -29,6 +29,13 @@ struct pool {
 	unsigned slot; /* of the one that is being made */
 };
 
+#define GROUP_NAME_SIZE 32
+
+/* What work in the background has used: job-group.h. */
+struct background {
+	uint64_t cpu_usec, read_bytes, write_bytes;
+};
+
 struct daemon {
 	struct keep_args *args;
 	struct conf conf;
@@ -46,9 +53,11 @@ struct daemon {
 	struct list rules; /* struct rules_entry, profile.c */
 	struct list conns;
 	unsigned n_conns;
-	struct list jobs;    /* struct job.link */
-	struct list execs;   /* struct exec.link */
-	struct list waiting; /* struct guest.waits: for guests that they require */
+	struct list jobs;             /* struct job.link */
+	struct job_group *job_group;  /* of those in the background; NULL: there are none */
+	struct background background; /* what those that have ended used */
+	struct list execs;            /* struct exec.link */
+	struct list waiting;          /* struct guest.waits: for guests that they require */
 	struct loop_timer looking;
 	unsigned mark;      /* of the last walk through them */
 	struct list checks; /* struct health.link: wait for their turn */
@@ -112,6 +121,8 @@ void slot_take(struct daemon *d, unsigned slot);       /* of a guest that was ad
 uint32_t slot_id_base(const struct daemon *d, unsigned slot);
 /* The name of its control groups. */
 void slot_name(int slot, char buf[static SLOT_NAME_SIZE]);
+/* Removes control groups that no slot has, as soon as the kernel lets them go. */
+void group_retire(struct daemon *d, const char *name);
 /* Removes the slot's control groups and then frees it, as soon as the kernel lets them go. */
 void slot_retire(struct daemon *d, unsigned slot);
 void slot_reaper_fire(struct loop_timer *t);

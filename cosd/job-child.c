@@ -83,7 +83,7 @@ static void run_child(const struct job_child *c, const struct launch_host *host,
 	fcntl(c->errors, F_SETFL, 0);
 	if (c->cg)
 		enter_groups(c, host);
-	else if ((lock = follow_worker(c)) < 0) /* what is in a guest's groups may be frozen */
+	if (c->guest < 0 && (lock = follow_worker(c)) < 0) /* what is in a guest's may be frozen */
 		_exit(125);
 	input = c->input < 0 ? -1 : fcntl(c->input, F_DUPFD_CLOEXEC, 100);
 	guest = c->guest < 0 ? -1 : fcntl(c->guest, F_DUPFD_CLOEXEC, 100);
@@ -99,7 +99,7 @@ static void run_child(const struct job_child *c, const struct launch_host *host,
 	_exit(127);
 }
 
-/* As fork(), with the child in the guest's groups. */
+/* As fork(), with the child in the groups that it is to be in. */
 pid_t job_fork(const struct job_child *c, const struct launch_host *host, char *const *argv,
 	       struct cos_err *err)
 {
@@ -116,7 +116,7 @@ pid_t job_fork(const struct job_child *c, const struct launch_host *host, char *
 	pid = (pid_t)syscall(SYS_clone3, &ca, sizeof(ca));
 	if (pid == 0)
 		run_child(c, host, argv);
-	if (pid < 0 && errno == EAGAIN && c->cg)
+	if (pid < 0 && errno == EAGAIN && c->guest >= 0)
 		return cos_advise(err, cos_fail(err, COS_E_ADMISSION, EAGAIN, "clone3"),
 				  "the guest may have reached its pids.max: 'cosctl stats' tells");
 	return pid < 0 ? cos_fail(err, COS_E_KERNEL, errno, "clone3") : pid;

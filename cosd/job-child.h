@@ -11,8 +11,8 @@ struct launch_host;
 /* What becomes of the child; all borrowed. */
 struct job_child {
 	int program, input, out, errors;
-	int guest; /* pidfd of the one in whose groups it is to be; -1: the daemon's */
-	const struct cg_guest *cg;
+	int guest;                 /* pidfd of the one in whose groups it is to be; -1: nobody's */
+	const struct cg_guest *cg; /* groups that it is to be in; NULL: the daemon's */
 	pid_t worker;
 	int runtime; /* directory */
 };

@@ -18,6 +18,7 @@
 #include "cosd/api.h"
 #include "cosd/guest.h"
 #include "cosd/job-child.h"
+#include "cosd/job-group.h"
 #include "lib/base/clock.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/log.h"
@@ -29,6 +30,7 @@
 #define ARGS_MAX     24
 #define GRACE_USEC   USEC_PER_SEC
 #define FOUND_MAX    1000
+#define CLOSE_TRIES  100 /* a millisecond each */
 
 struct job {
 	struct list link;
@@ -37,6 +39,7 @@ struct job {
 	struct loop_source out, errors, process;
 	struct loop_source guest; /* pidfd of the one that it ends with; -1 */
 	bool inside;              /* it works in that one's groups */
+	bool background;          /* in d->job_group */
 	char guest_name[NAME_SIZE], makes[NAME_SIZE];
 	const char *how; /* GUEST is ... meanwhile */
 	bool yields, yielded;
@@ -70,6 +73,8 @@ static void job_end(struct job *j)
 		close_p(&s[i]->fd);
 	}
 	list_del(&j->link);
+	if (j->background)
+		job_group_leave(j->d);
 	loop_timer_clear(&j->kill_timer);
 	j->free_timer.fire = job_free_fire;
 	loop_timer_set(&j->d->loop, &j->free_timer, 0);
@@ -248,9 +253,16 @@ static void process_ready(struct loop_source *s, uint32_t events)
 		jobs_sweep(j->d);
 }
 
+static void kill_job(struct job *j)
+{
+	if (j->background)
+		job_group_hurry(j->d);
+	proc_signal(j->pidfd, SIGKILL);
+}
+
 static void kill_fire(struct loop_timer *t)
 {
-	proc_signal(container_of(t, struct job, kill_timer)->pidfd, SIGKILL);
+	kill_job(container_of(t, struct job, kill_timer));
 }
 
 /* Nobody waits for the result. What works in a guest has seen its stream end with the client, what
@@ -267,7 +279,7 @@ static void client_gone(struct call *c)
 static void guest_ended_meanwhile(struct loop_source *s, uint32_t events)
 {
 	(void)events;
-	proc_signal(container_of(s, struct job, guest)->pidfd, SIGKILL);
+	kill_job(container_of(s, struct job, guest));
 	loop_del(s);
 }
 
@@ -353,7 +365,7 @@ static int start(struct daemon *d, struct call *call, const struct job_order *o,
 		.process.fd = -1,
 		.kill_timer.fire = kill_fire,
 		.guest.fd = pidfd < 0 ? -1 : fcntl(pidfd, F_DUPFD_CLOEXEC, 0),
-		.inside = c->cg,
+		.inside = c->guest >= 0,
 		.how = o->how,
 		.yields = o->yields,
 		.done = o->done,
@@ -367,6 +379,11 @@ static int start(struct daemon *d, struct call *call, const struct job_order *o,
 	list_add_tail(&d->jobs, &j->link);
 	if (j->guest.fd < 0 && pidfd >= 0)
 		r = cos_fail(err, COS_E_KERNEL, errno, "duplicate a descriptor");
+	if (r == 0 && o->background) {
+		c->cg = job_group_enter(d, err);
+		j->background = c->cg;
+		r = c->cg ? 0 : -EIO;
+	}
 	if (r == 0)
 		r = spawn(j, c, argv, err);
 	if (r < 0) {
@@ -439,7 +456,7 @@ bool jobs_hold(struct daemon *d, const char *name)
 
 	if (j && j->yields) {
 		j->yielded = true;
-		proc_signal(j->pidfd, SIGKILL);
+		kill_job(j);
 	}
 	return j;
 }
@@ -453,6 +470,33 @@ bool jobs_make(struct daemon *d, const char *name)
 			return true;
 	}
 	return false;
+}
+
+unsigned jobs_background(const struct daemon *d)
+{
+	unsigned n = 0;
+	struct list *p;
+
+	list_for_each(p, &d->jobs)
+		n += list_entry(p, struct job, link)->background;
+	return n;
+}
+
+void jobs_close(struct daemon *d)
+{
+	struct list *p, *next;
+
+	list_for_each_safe(p, next, &d->jobs) {
+		struct job *j = list_entry(p, struct job, link);
+
+		kill_job(j);
+		proc_kill_wait(j->pidfd);
+		job_end(j);
+	}
+	for (unsigned i = 0; i < CLOSE_TRIES && !list_is_empty(&d->dying); i++) {
+		usleep(1000);
+		slot_reaper_fire(&d->reaper);
+	}
 }
 
 void jobs_sweep(struct daemon *d)

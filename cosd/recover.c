@@ -238,7 +238,7 @@ static void clear_slot(struct recovery *r, const char *slot)
 		slot_take(r->d, (unsigned)n);
 		slot_retire(r->d, (unsigned)n);
 	} else {
-		cg_remove(&r->d->host.topo, slot);
+		group_retire(r->d, slot);
 	}
 }
 

@@ -2,6 +2,7 @@
  * groups */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cosd/guest.h"
 #include "lib/base/own.h"
@@ -12,7 +13,8 @@
 
 struct slot_grave {
 	struct list link;
-	unsigned slot;
+	int slot; /* -1: of groups that no slot has */
+	char name[GROUP_NAME_SIZE];
 };
 
 static bool is_used(const struct daemon *d, unsigned slot)
@@ -103,34 +105,51 @@ void slot_name(int slot, char buf[static SLOT_NAME_SIZE])
 	str_fmt(buf, SLOT_NAME_SIZE, "%d", slot);
 }
 
-static bool bury(struct daemon *d, unsigned slot)
+static bool bury(struct daemon *d, const struct slot_grave *g)
 {
-	char name[SLOT_NAME_SIZE];
-
-	slot_name((int)slot, name);
-	if (cg_remove(&d->host.topo, name) == -EBUSY || net_lingers(d, slot))
+	if (cg_remove(&d->host.topo, g->name) == -EBUSY)
 		return false;
-	mark(d, slot, false);
+	if (g->slot < 0)
+		return true;
+	if (net_lingers(d, (unsigned)g->slot))
+		return false;
+	mark(d, (unsigned)g->slot, false);
 	return true;
 }
 
-void slot_retire(struct daemon *d, unsigned slot)
+static void retire(struct daemon *d, const struct slot_grave *want)
 {
 	struct slot_grave *g;
 	struct list *p;
 
 	list_for_each(p, &d->dying) { /* buried twice it would be taken from its next guest */
-		if (list_entry(p, struct slot_grave, link)->slot == slot)
+		if (strcmp(list_entry(p, struct slot_grave, link)->name, want->name) == 0)
 			return;
 	}
-	if (bury(d, slot))
+	if (bury(d, want))
 		return;
 	g = malloc(sizeof(*g));
 	if (!g)
 		return; /* the slot stays used; the next start of the worker clears it */
-	g->slot = slot;
+	*g = *want;
 	list_add_tail(&d->dying, &g->link);
 	loop_timer_set(&d->loop, &d->reaper, RETRY_USEC);
+}
+
+void slot_retire(struct daemon *d, unsigned slot)
+{
+	struct slot_grave g = { .slot = (int)slot };
+
+	slot_name((int)slot, g.name);
+	retire(d, &g);
+}
+
+void group_retire(struct daemon *d, const char *name)
+{
+	struct slot_grave g = { .slot = -1 };
+
+	str_fmt(g.name, sizeof(g.name), "%s", name);
+	retire(d, &g);
 }
 
 void slot_reaper_fire(struct loop_timer *t)
@@ -141,7 +160,7 @@ void slot_reaper_fire(struct loop_timer *t)
 	list_for_each_safe(p, next, &d->dying) {
 		struct slot_grave *g = list_entry(p, struct slot_grave, link);
 
-		if (bury(d, g->slot)) {
+		if (bury(d, g)) {
 			list_del(&g->link);
 			free(g);
 		}

@@ -286,6 +286,7 @@ int worker_run(struct keep_args *a, int link)
 	keeplink_ready(&d);
 	r = loop_run(&d.loop);
 	abandon_starts(&d);
+	jobs_close(&d);
 	conns_close(&d);
 	event_say(&d, NULL, "daemon-stop", NULL);
 	meters_close(&d);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@
 /* However this process ends, the guest goes on: a child waits for that. */
 static pid_t guard(struct freeze_group *g, int *ret_pipe)
 {
+	const struct sched_param first = { .sched_priority = 1 };
 	int p[2];
 	pid_t pid;
 	char c;
@@ -31,6 +33,7 @@ static pid_t guard(struct freeze_group *g, int *ret_pipe)
 	pid = fork();
 	if (pid == 0) {
 		setsid();
+		sched_setscheduler(0, SCHED_RR, &first); /* who is frozen waits for it */
 		close(p[1]);
 		while (read(p[0], &c, 1) < 0 && errno == EINTR)
 			;

@@ -154,6 +154,9 @@ int cg_cpu_usage(const struct cg_cpu *c, uint64_t *ret_nsec);
 /* Writes what differs from what was written last. QUOTA_USEC LIMIT_MAX: none. Each write gives the
  * guest a whole new quota at once. */
 int cg_cpu_quota(struct cg_cpu *c, uint64_t quota_usec, uint64_t period_usec);
+/* Lets processes of the group G take a real-time policy for moments, if the kernel asks for that:
+ * v1 may (CONFIG_RT_GROUP_SCHED), v2 does not. Where it cannot be had they do without. Leaf. */
+void cg_let_hurry(const struct cg_topo *t, const struct cg_guest *g);
 /* The slot's share of CPU time, in the unit of cpu.share; what the kernel cannot take is its
  * largest.
  */

@@ -7,7 +7,6 @@
  * from before: mounts, control groups, processes, namespaces, descriptors, files. Meanwhile a guest
  * keeps answering over its console, and in the end its exit status is the one it gave. */
 #include <ctype.h>
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -205,7 +204,8 @@ static void add_groups(struct print *p)
 			struct dirent *s;
 
 			while ((s = readdir(g))) {
-				if (isdigit((unsigned char)s->d_name[0]))
+				if (isdigit((unsigned char)s->d_name[0]) ||
+				    strncmp(s->d_name, "job.", 4) == 0)
 					add(p, "group %s/%s\n", path, s->d_name);
 			}
 		}

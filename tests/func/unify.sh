@@ -9,6 +9,15 @@ field() { # KEY: of the first object that has it in a JSON text
 job() {
 	pgrep -f "^cow-fs --state-dir $T/state .*unify" | head -n 1
 }
+job_files() { # NAME: of the job's control groups, in each hierarchy that has it
+	ls -d "/sys/fs/cgroup/cos.$INSTANCE"/job.*"/$1" "/sys/fs/cgroup/"*"/cos.$INSTANCE"/job.*"/$1" 2>/dev/null
+}
+no_groups() {
+	[ -z "$(job_files .)" ]
+}
+metric() {
+	"$TOP_BUILDDIR/cosctl/cos-exporter" --print | sed -n "s/^cos_background_$1 //p"
+}
 size=300000
 head -c $size /dev/urandom >"$T/data"
 
@@ -73,12 +82,27 @@ whole() {
 "$COSCTL" unify w >"$T/unify.log" 2>&1 &
 client=$!
 await job
+kill -STOP "$(job)"
+ok "it has control groups of its own" test -n "$(job_files .)"
+is "in all hierarchies that the daemon uses" "$(grep -c "/cos.$INSTANCE/job\." "/proc/$(job)/cgroup")" "$(job_files . | wc -l)"
+like "which get a small share of CPUs" "$(job_files cpu.shares | xargs -r cat; job_files cpu.weight | xargs -r cat)" '^20[0-9]?$'
+if [ -n "$(job_files '*bfq.weight')" ]; then
+	like "and of disks" "$(job_files '*bfq.weight' | xargs cat)" '(^| )20$'
+else
+	skip "and of disks" "bfq"
+fi
+is "it is told" "$(metric jobs)" 1
+used=$(metric cpu_seconds_total)
+kill -CONT "$(job)"
 fails "a freeze has to wait" 1 'w is being unified' "$COSCTL" freeze w
 fails "and a clone" 1 'w is being unified' "$COSCTL" clone w x
 kill -9 "$(job)"
 wait "$client"
 is "a job that is killed fails" "$?" 1
 like "and says so" "$(cat "$T/unify.log")" 'cow-fs was killed'
+ok "its groups go" await no_groups
+is "it is not at work" "$(metric jobs)" 0
+ok "what it used is not forgotten" awk "BEGIN { exit !($(metric cpu_seconds_total) >= $used && $used > 0) }"
 ok "files are whole" whole
 "$COSCTL" unify w >"$T/unify.log" 2>&1 &
 client=$!
@@ -88,6 +112,7 @@ kill -9 "$worker"
 wait "$client"
 await sh -c "[ \"\$(cat '$T/run/cosd.pid')\" != $worker ] && '$COSCTL' version"
 is "the job ends with the worker" "$(job)" ""
+ok "and its groups with both" await no_groups
 like "the guest runs on" "$("$COSCTL" status w)" running
 ok "with whole files" whole
 "$COSCTL" unify w >"$T/unify.log" 2>&1 &
@@ -111,6 +136,7 @@ ok "files are whole then" whole
 ok "in the end all is done" "$COSCTL" unify w
 ok "and whole" whole
 is "once" "$(ls -A "$T/state/cow/guests/w/up" | grep -c cos-sw)" 0
+ok "no groups are left" await no_groups
 
 # What nobody needs, and what is damaged.
 "$COSCTL" delete --force w
