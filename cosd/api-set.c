@@ -1,6 +1,8 @@
 /* cosd/api-set.c - changing a guest's specification, live where that can be done, all or nothing */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cosd/admit.h"
@@ -14,6 +16,7 @@
 #include "cosd/requires.h"
 #include "lib/base/jsonx.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 #include "lib/kern/cg.h"
 
 /* Whether KEY is one, or, from another version, is there all the same. */
@@ -145,56 +148,162 @@ static void follow(struct guest *g, const struct spec *before)
 		cpus_share(g->d);
 }
 
-/* Disk limits come last: a file system that has grown stays so. */
-static int keep(struct guest *g, json_t **own, struct spec *next, struct cos_err *err)
+/* What a guest was before it was changed: until the change is whole, the way back. */
+struct changing {
+	json_t *own;
+	struct spec spec;
+	bool refused; /* the specification before was */
+};
+
+static void changing_free(struct changing *k)
 {
-	struct cos_err ignored;
+	json_decref(k->own);
+	spec_done(&k->spec);
+	free(k);
+}
+
+/* K has what it shall be, and then what it was. */
+static int keep(struct guest *g, struct changing *k, struct cos_err *err)
+{
 	int r;
 
-	swap(g, own, next);
+	swap(g, &k->own, &k->spec);
 	r = store_put_spec(g, err);
-	if (r == 0 && (r = disk_set(g, &next->limits, err)) < 0) {
-		swap(g, own, next);
-		store_put_spec(g, &ignored);
-		disk_set(g, &next->limits, &ignored);
-	} else if (r < 0) {
-		swap(g, own, next);
-	}
+	if (r < 0)
+		swap(g, &k->own, &k->spec);
 	return r;
 }
 
-static int change(struct guest *g, json_t *change_doc, bool force, struct cos_err *err)
+/* K has what it was, and then what it should have become. */
+static void take_back(struct guest *g, struct changing *k)
 {
-	auto_json json_t *own = jsonx_patch(g->own, change_doc), *doc = NULL;
-	bool refused = guest_is_refused(g);
-	struct spec next = { 0 };
-	int r = own ? profile_expand(g->d, own, &doc, err)
-		    : cos_fail(err, COS_E_KERNEL, ENOMEM, "merge");
+	struct cos_err ignored;
 
-	if (r == 0)
-		r = spec_parse(doc, &next, err);
+	swap(g, &k->own, &k->spec);
+	store_put_spec(g, &ignored);
+	disk_set(g, &k->spec.limits, &ignored);
+	take_back_live(g, &k->spec);
+}
+
+static void settle(struct call *c, struct guest *g, const struct changing *k)
+{
+	if (k->refused)
+		guest_accepted(g);
+	follow(g, &k->spec);
+	event_say(c->d, g->name, "set",
+		  json_pack("{s:O}", "spec", json_object_get(c->params, "spec")));
+	call_reply(c, NULL, NULL, 0);
+}
+
+static void resized(const struct job_end *e)
+{
+	struct changing *k = e->arg;
+	const char *name = json_string_value(json_object_get(e->call->params, "name"));
+	struct guest *g = guest_find(e->d, name);
+	struct cos_err err;
+	int r = 0;
+
+	if (!g || g->changing != k) {
+		cos_fail(&err, COS_E_NO_GUEST, 0, "%s was deleted meanwhile", name);
+		cos_context(&err, 0, "set %s", name);
+		call_fail(e->call, &err);
+		changing_free(k);
+		return;
+	}
+	g->changing = NULL;
+	if (e->err) {
+		err = *e->err;
+		/* It may have begun: that is gone on with. */
+		r = e->killed ? disk_set(g, &k->spec.limits, &err) : -EIO;
+	}
+	if (r == 0) {
+		settle(e->call, g, k);
+	} else {
+		take_back(g, k);
+		cos_context(&err, r, "set %s", name);
+		call_fail(e->call, &err);
+	}
+	changing_free(k);
+}
+
+/* A large file system takes its time to grow. It goes on when the client goes. */
+static int resize(struct call *c, struct guest *g, struct changing *k, struct cos_err *err)
+{
+	char bytes[24];
+	const struct job_order o = {
+		.args = (const char *[]){ "root", "limit", "--disk-max", bytes, g->name, NULL },
+		.input = -1,
+		.guest = g,
+		.how = "given more space",
+		.done = resized,
+		.arg = k,
+	};
+	int r;
+
+	str_fmt(bytes, sizeof(bytes), "%" PRIu64, g->spec.limits.v[LIMIT_DISK_MAX]);
+	r = job_run(c, &o, err);
 	if (r < 0)
 		return r;
-	r = requires_check(g->d, &next, err);
+	c->client_gone = NULL;
+	g->changing = k;
+	return 0;
+}
+
+/* Disk limits come last: a file system that has grown stays so. 1: it grows, and K is the job's. */
+static int change(struct call *c, struct guest *g, struct changing *k, struct cos_err *err)
+{
+	bool grows = disk_grows(g, &k->spec);
+	int r = grows ? jobs_check(g->d, g->name, err) : 0;
+
+	if (r == 0)
+		r = keep(g, k, err);
 	if (r < 0) {
-		spec_done(&next);
+		take_back_live(g, &k->spec);
 		return r;
 	}
-	r = rules_get(g->d, &next, err) ? disk_check(g, &next, force, err) : -EINVAL;
+	r = grows ? resize(c, g, k, err) : disk_set(g, &k->spec.limits, err);
+	if (r < 0)
+		take_back(g, k);
+	return r == 0 && grows ? 1 : r;
+}
+
+/* What G shall be, into K, which is the caller's also on failure. */
+static int plan(struct guest *g, json_t *change_doc, bool force, struct changing *k,
+		struct cos_err *err)
+{
+	auto_json json_t *doc = NULL;
+	int r;
+
+	k->refused = guest_is_refused(g);
+	k->own = jsonx_patch(g->own, change_doc);
+	r = k->own ? profile_expand(g->d, k->own, &doc, err)
+		   : cos_fail(err, COS_E_KERNEL, ENOMEM, "merge");
 	if (r == 0)
-		r = apply_live(g, &next, force, err);
-	if (r == 0) {
-		r = keep(g, &own, &next, err);
-		if (r < 0) {
-			take_back_live(g, &next);
-		} else {
-			if (refused)
-				guest_accepted(g);
-			follow(g, &next);
-		}
-	}
-	spec_done(&next);
+		r = spec_parse(doc, &k->spec, err);
+	if (r == 0)
+		r = requires_check(g->d, &k->spec, err);
+	if (r == 0)
+		r = rules_get(g->d, &k->spec, err) ? disk_check(g, &k->spec, force, err) : -EINVAL;
 	return r;
+}
+
+static int set(struct call *c, struct guest *g, json_t *change_doc, bool force, struct cos_err *err)
+{
+	struct changing *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (!k)
+		return cos_fail(err, COS_E_KERNEL, ENOMEM, "set");
+	r = g->changing ? jobs_check(g->d, g->name, err) : plan(g, change_doc, force, k, err);
+	if (r == 0)
+		r = apply_live(g, &k->spec, force, err);
+	if (r == 0)
+		r = change(c, g, k, err);
+	if (r == 0)
+		settle(c, g, k);
+	if (r != 1)
+		changing_free(k);
+	return r < 0 ? r : 0;
 }
 
 int api_guest_set(struct call *c, json_t *params, struct cos_err *err)
@@ -225,10 +334,6 @@ int api_guest_set(struct call *c, json_t *params, struct cos_err *err)
 	if (r == 0)
 		r = check_change(g->own, p.spec, err);
 	if (r == 0)
-		r = change(g, p.spec, p.force, err);
-	if (r < 0)
-		return cos_context(err, r, "set %s", p.name);
-	event_say(c->d, g->name, "set", json_pack("{s:O}", "spec", p.spec));
-	call_reply(c, NULL, NULL, 0);
-	return 0;
+		r = set(c, g, p.spec, p.force, err);
+	return r < 0 ? cos_context(err, r, "set %s", p.name) : 0;
 }

@@ -87,7 +87,7 @@ static int check_image(const struct limits *now, const struct limits *next, stru
 	if (next->v[LIMIT_DISK_INODES] != LIMIT_MAX)
 		return refuse(err, LIMIT_DISK_MAX,
 			      "with more space its file system would have more than disk.inodes");
-	return 0;
+	return next->v[LIMIT_DISK_MAX] > now->v[LIMIT_DISK_MAX] ? cowfs_limit_may_grow(err) : 0;
 }
 
 static int check_kind(const struct guest *g, int home, const struct spec *next, struct cos_err *err)
@@ -150,6 +150,16 @@ int disk_check(struct guest *g, const struct spec *next, bool force, struct cos_
 	if (r == 0)
 		r = admit_check_disk(g->d, g, &next->limits, err);
 	return r == 0 && !force ? check_used(g, &next->limits, err) : r;
+}
+
+bool disk_grows(const struct guest *g, const struct spec *next)
+{
+	auto_close int home = -1;
+
+	if (are_same(&g->spec.limits, &next->limits))
+		return false;
+	home = open_home(g);
+	return home >= 0 && cowfs_limit_kind(home) == COWFS_LIMIT_LOOP;
 }
 
 int disk_set(const struct guest *g, const struct limits *before, struct cos_err *err)

@@ -13,6 +13,8 @@ int disk_begin(const struct guest *g, struct cos_err *err);
 /* Whether G, which may run, can have those of NEXT: refused when it has used more, unless FORCE,
  * and where they cannot be kept. */
 int disk_check(struct guest *g, const struct spec *next, bool force, struct cos_err *err);
+/* Whether that of NEXT means that a file system grows, which is work for a child. */
+bool disk_grows(const struct guest *g, const struct spec *next);
 /* Then sets them, if they are others than those of BEFORE. */
 int disk_set(const struct guest *g, const struct limits *before, struct cos_err *err);
 /* What its own files take, without a look at each of them; false: nobody counts. */

@@ -77,6 +77,7 @@ struct guest {
 	struct memory_given memory;          /* that was taken from it; memory.c */
 	struct net_lease lease;              /* addresses and counters, net-guest.c */
 	struct launch_net *net;              /* its link, while it has a slot; NULL: none */
+	struct changing *changing;           /* its disk.max is being raised, api-set.c; NULL */
 	int disk;                            /* its file system, if it was asked what it has; -1 */
 	json_t *vm_stats;                    /* of a machine, as it told last; vmstat.c */
 	struct meter *meter;                 /* while it runs, and after that; meter.c */

@@ -306,13 +306,22 @@ static int blocks_of(int img, uint64_t *ret)
 	return 0;
 }
 
+int cowfs_limit_may_grow(struct cos_err *err)
+{
+	return cap_have(CAP_SYS_RESOURCE)
+		       ? 0
+		       : cos_advise(err,
+				    cos_fail(err, COS_E_UNSUPPORTED, 0,
+					     "ext4 grows for nobody without CAP_SYS_RESOURCE"),
+				    "start cosd with all capabilities");
+}
+
 static int lengthen(int img, uint64_t bytes, struct cos_err *err)
 {
-	if (!cap_have(CAP_SYS_RESOURCE))
-		return cos_advise(err,
-				  cos_fail(err, COS_E_UNSUPPORTED, 0,
-					   "ext4 grows for nobody without CAP_SYS_RESOURCE"),
-				  "start cosd with all capabilities");
+	int r = cowfs_limit_may_grow(err);
+
+	if (r < 0)
+		return r;
 	if (ftruncate(img, (off_t)bytes) < 0 || fsync(img) < 0)
 		return cos_fail(err, COS_E_KERNEL, errno, "make " IMAGE " longer");
 	return 0;

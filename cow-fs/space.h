@@ -57,6 +57,8 @@ enum cowfs_limit_kind cowfs_limit_kind(int home);
 /* Sets it; the guest may run. Unsupported when HOME has no kind, or one that cannot do that. Less
  * than is used is set as it is, but not with a loop image. */
 int cowfs_limit_set(int home, const struct cowfs_space *max, struct cos_err *err);
+/* Whether a loop image could grow for this process. */
+int cowfs_limit_may_grow(struct cos_err *err);
 /* Of a guest that runs on a loop image: its file system, for cowfs_limit_used(). It is in use until
  * the descriptor is closed. */
 int cowfs_limit_open(int home, struct cos_err *err);

@@ -42,15 +42,32 @@ is_refused() { # WHAT STATUS KEY=VALUE...
 	shift 2
 	fails "$what" "$status" 'disk[./]' "$COSCTL" create --template busybox refused "$@" -- true
 }
-make_job() { # the process that makes a root: a child of the worker; pgrep would look at all there are
+root_job() { # what cow-fs does to a root now, its process: a child of the worker; pgrep would look at all there are
 	for p in $(cat "/proc/$(cat "$T/run/cosd.pid")/task/"*/children 2>/dev/null); do
 		case $(tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline") in
-		cow-fs*' root make '*) echo "$p" ;;
+		cow-fs*' root '*) echo "$p" ;;
 		esac
 	done
 }
 is_stopped() {
 	grep -q '^State:.T' "/proc/$1/status"
+}
+hold_grow() { # begins to give img more, $mib, by $client, and stops its child, $job, before that is done
+	tries=0
+	while [ $tries -lt 40 ]; do
+		tries=$((tries + 1))
+		mib=$((mib + 2))
+		"$COSCTL" set img disk.max="${mib}M" >"$T/grow.log" 2>&1 &
+		client=$!
+		while kill -0 $client 2>/dev/null; do
+			job=$(root_job)
+			[ -z "$job" ] || ! kill -STOP "$job" 2>/dev/null || return 0
+		done
+	done
+	return 1
+}
+has_all() { # img sees its size
+	between $((mib * 900)) "$(total_kib img)" $((mib * 1024))
 }
 hold_create() { # begins to create slow, $client, and stops its child, $job, before that is done
 	tries=0
@@ -59,7 +76,7 @@ hold_create() { # begins to create slow, $client, and stops its child, $job, bef
 		"$COSCTL" create --template busybox slow disk.quota=loop disk.max=64M -- true >"$T/slow.log" 2>&1 &
 		client=$!
 		while kill -0 $client 2>/dev/null; do
-			job=$(make_job)
+			job=$(root_job)
 			[ -n "$job" ] && kill -STOP "$job" 2>/dev/null && await is_stopped "$job" &&
 				[ ! -e "$T/state/cow/guests/slow" ] && return 0
 			[ -z "$job" ] || kill -CONT "$job" 2>/dev/null
@@ -70,7 +87,7 @@ hold_create() { # begins to create slow, $client, and stops its child, $job, bef
 	return 1
 }
 nothing_of_slow() {
-	! ls "$T/state/cow/tmp" "$T/state/cow/guests" "$T/state/guests" | grep -qE 'slow|^g-' && [ -z "$(make_job)" ]
+	! ls "$T/state/cow/tmp" "$T/state/cow/guests" "$T/state/guests" | grep -qE 'slow|^g-' && [ -z "$(root_job)" ]
 }
 loops() { # how many devices have files of this test
 	losetup -a | grep -c "$T/state/"
@@ -151,8 +168,14 @@ else
 	fails "nor has it another number of inodes" 1 'disk.inodes: is fixed' "$COSCTL" set img disk.inodes=500
 	is "which changes nothing" "$("$COSCTL" get img disk.max)" 64M
 	if [ $((0x$(awk '$1 == "CapEff:" { print $2 }' /proc/self/status) >> 24 & 1)) = 1 ]; then # CAP_SYS_RESOURCE
-		ok "it grows while it runs" "$COSCTL" set img disk.max=128M
-		ok "which it sees" between 100000 "$(total_kib img)" 131072
+		mib=126
+		ok "it grows while it runs" hold_grow
+		is "while the daemon answers" "$(timeout 5 "$COSCTL" list -q | tr '\n' ' ')" "img next "
+		fails "one change at a time" 1 'img is being given more space' "$COSCTL" set img disk.max=512M
+		kill -CONT "$job"
+		ok "which is done" wait "$client"
+		is "and known" "$("$COSCTL" get img disk.max)" "${mib}M"
+		ok "which it sees" has_all
 		out=$(fill img /fill 80)
 		ok "and can use" between $((80 << 20)) "$(size_of "$out")" $((80 << 20))
 		sh_in img 'rm /fill'
@@ -167,7 +190,17 @@ else
 	fails "nor is it unified" 1 'file system of its own' "$COWFS" --state-dir "$T/state" unify img
 	await test "$(loops)" = 0
 	is "its device is free while it is stopped" "$(loops)" 0
+	if [ -n "${mib:-}" ]; then
+		hold_grow
+		kill -9 "$job"
+		ok "whoever kills the child does not keep it from growing" wait "$client"
+		hold_grow
+		kill_worker
+		wait "$client"
+		is "nor who kills the worker" "$("$COSCTL" get img disk.max)" "${mib}M"
+	fi
 	ok "it starts again" "$COSCTL" start img
+	[ -z "${mib:-}" ] || ok "and has all" has_all
 	is "with its files" "$(sh_in img 'cat /kept')" kept
 	kill_worker
 	is "it runs on under another worker" "$(sh_in img 'cat /kept')" kept
