@@ -12,6 +12,7 @@
 #include "cow-fs/clone.h"
 #include "cow-fs/flatten.h"
 #include "cow-fs/freeze.h"
+#include "cow-fs/inner.h"
 #include "cow-fs/mount.h"
 #include "cow-fs/root.h"
 #include "cow-fs/snapshot.h"
@@ -209,7 +210,12 @@ static int do_clone(const struct cowfs *c, const struct options *o, char **arg, 
 	if (features < 0)
 		return features;
 	k.how.features = (unsigned)features;
-	return o->freeze ? cli_with_live(o, clone_live, &k, err) : cowfs_clone(c, &k.how, err);
+	if (o->freeze)
+		return cli_with_live(o, clone_live, &k, err);
+	/* a name that is none is told by the rest */
+	return cowfs_check_guest(arg[0], err) == 0 && cowfs_clone_is_image(c, arg[0])
+		       ? cowfs_clone_image(c, &k.how, err)
+		       : cowfs_clone(c, &k.how, err);
 }
 
 static int do_snapshot(const struct cowfs *c, const struct options *o, char **arg,

@@ -1,4 +1,4 @@
-/* cow-fs/clone.c - a clone of a guest that runs: its upper directory is copied as it is */
+/* cow-fs/clone.c - a clone by a copy: of the upper directory of a guest that runs, of an image */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -17,6 +17,7 @@
 #include "cow-fs/clone-inner.h"
 #include "cow-fs/clone.h"
 #include "cow-fs/identity.h"
+#include "cow-fs/image.h"
 #include "cow-fs/manifest.h"
 #include "cow-fs/pool.h"
 #include "cow-fs/take.h"
@@ -348,7 +349,7 @@ static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k,
 {
 	struct cowfs_pool pool;
 	struct cowfs_taken t;
-	int r = cowfs_take(c, k->from, true, &t, err);
+	int r = cowfs_take(c, k->from, COWFS_TAKE_RUNNING, &t, err);
 
 	if (r < 0)
 		return r;
@@ -372,6 +373,84 @@ int cowfs_clone_live(const struct cowfs *c, const struct cowfs_cloning *k,
 	if (r < 0)
 		return r;
 	r = clone_locked(c, k, live, err);
+	cowfs_unlock(c);
+	return r < 0 ? cos_context(err, r, "clone %s", k->from) : 0;
+}
+
+/* ---- a file system of its own ---- */
+
+static int copy_image(const struct cowfs_taken *t, int home, bool durable)
+{
+	struct copy *c = calloc(1, sizeof(*c));
+	auto_close int to = -1, from = image_open_copy(t->home, home, &to);
+	struct stat st;
+	int r;
+
+	if (!c || from < 0)
+		r = c ? from : -ENOMEM;
+	else if (fstat(from, &st) < 0)
+		r = -errno;
+	else
+		r = copy_data(c, from, to, st.st_size);
+	free(c);
+	return r == 0 && durable && fsync(to) < 0 ? -errno : r;
+}
+
+static int copy_image_home(const struct cowfs_taken *t, int home, bool durable)
+{
+	auto_free char *text = cowfs_record_text(&t->rec);
+	int r = text ? 0 : -ENOMEM;
+
+	if (r == 0)
+		r = copy_image(t, home, durable);
+	if (r == 0)
+		r = io_replace_at(home, "root.json", text, strlen(text), 0600, durable);
+	return r;
+}
+
+static int clone_image(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
+{
+	char tmp[COWFS_ID_SIZE + 8] = "g-";
+	auto_close int home = -1;
+	struct cowfs_taken t;
+	int r = cowfs_take(c, k->from, COWFS_TAKE_IMAGE, &t, err);
+
+	if (r < 0)
+		return r;
+	r = cowfs_id_make(tmp + 2);
+	if (r == 0)
+		r = home = io_dir_at(c->tmp, tmp, 0700);
+	if (r >= 0)
+		r = copy_image_home(&t, home, k->durable);
+	if (r < 0)
+		copy_fail(r, k->to, err);
+	else if (k->anew)
+		r = identity_forget_home(c, c->tmp, tmp, k->features, err);
+	if (r == 0)
+		r = cowfs_home_publish(c, tmp, k->to, k->durable, err);
+	if (r < 0)
+		cowfs_retire(c, c->tmp, tmp);
+	cowfs_let_go(&t);
+	return r;
+}
+
+bool cowfs_clone_is_image(const struct cowfs *c, const char *guest)
+{
+	auto_close int home =
+		openat(c->guests, guest, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return home >= 0 && image_is_there(home);
+}
+
+int cowfs_clone_image(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
+{
+	int r = cowfs_check_guest(k->to, err);
+
+	if (r == 0)
+		r = cowfs_need_lock(c, LOCK_SH, err);
+	if (r < 0)
+		return r;
+	r = clone_image(c, k, err);
 	cowfs_unlock(c);
 	return r < 0 ? cos_context(err, r, "clone %s", k->from) : 0;
 }

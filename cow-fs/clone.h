@@ -1,4 +1,4 @@
-/* cow-fs/clone.h - a clone of a guest that runs */
+/* cow-fs/clone.h - a clone by a copy: of a guest that runs, of a file system of its own */
 #pragma once
 
 #include "cow-fs/snapshot.h"
@@ -12,3 +12,8 @@
  * BadImage when directories are nested deeper than 256. */
 int cowfs_clone_live(const struct cowfs *c, const struct cowfs_cloning *k,
 		     const struct cowfs_live *live, struct cos_err *err);
+
+/* The same as cowfs_clone() for a guest with a file system of its own: by reflink, or in the time
+ * that it takes to copy what is in use of the image. */
+bool cowfs_clone_is_image(const struct cowfs *c, const char *guest);
+int cowfs_clone_image(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err);

@@ -160,7 +160,7 @@ static int flatten_taken(const struct cowfs *c, struct cowfs_taken *t, unsigned 
 int cowfs_flatten(const struct cowfs *c, const char *guest, unsigned features, struct cos_err *err)
 {
 	struct cowfs_taken t;
-	int r = cowfs_take(c, guest, false, &t, err);
+	int r = cowfs_take(c, guest, COWFS_TAKE_STOPPED, &t, err);
 
 	if (r < 0)
 		return cos_context(err, r, "flatten %s", guest);

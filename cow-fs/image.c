@@ -145,6 +145,17 @@ static bool is_on(int dev, const struct stat *st)
 	       info.lo_inode == st->st_ino;
 }
 
+int image_open_copy(int home, int to, int *ret_to)
+{
+	auto_close int from = openat(home, IMAGE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = from < 0 ? -1 : openat(to, IMAGE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -errno;
+	*ret_to = fd;
+	return take_fd(from);
+}
+
 static int open_device(unsigned long number, char path[32])
 {
 	int fd;
@@ -168,6 +179,17 @@ static int find_device(int home, const struct stat *st, char path[32])
 		return -ENXIO;
 	dev = open_device(number, path);
 	return dev >= 0 && is_on(dev, st) ? take_fd(dev) : -ENXIO;
+}
+
+bool image_in_use(int home)
+{
+	auto_close int dev = -1;
+	struct stat st;
+	char path[32];
+
+	if (fstatat(home, IMAGE, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		dev = find_device(home, &st, path);
+	return dev >= 0;
 }
 
 static int configure(int dev, int img)

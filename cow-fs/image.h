@@ -20,6 +20,10 @@ bool image_is_there(int home);
 int cowfs_say_own_disk(const char *guest, struct cos_err *err);
 /* Makes it, MAX->bytes long, with what is in the directory IMAGE_SEED of HOME, which goes away. */
 int image_make(int home, const struct cowfs_space *max, struct cos_err *err);
+/* Whether it is on a device. Leaf. */
+bool image_in_use(int home);
+/* Opens that of HOME for reading, and an empty one in TO, whose descriptor is in *RET_TO. Leaf. */
+int image_open_copy(int home, int to, int *ret_to);
 /* Mounts it as a detached mount; several of these are of one file system. */
 int image_mount(int home, struct cos_err *err);
 /* Inodes for who mounts an overlay on the file system, whose topmost directory is TOP: that takes

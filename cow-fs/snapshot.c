@@ -194,7 +194,7 @@ static int make_locked(const struct cowfs *c, const char *guest, const char *fil
 {
 	auto_close int dir = -1;
 	struct cowfs_taken t;
-	int r = cowfs_take(c, guest, false, &t, err);
+	int r = cowfs_take(c, guest, COWFS_TAKE_STOPPED, &t, err);
 
 	if (r < 0)
 		return r;
@@ -333,7 +333,7 @@ static int restore_locked(const struct cowfs *c, const char *guest, const char *
 	top = at < 0 ? -1 : openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (top < 0)
 		return at < 0 ? at : cos_fail(err, COS_E_KERNEL, errno, "open the top layer");
-	r = cowfs_take(c, guest, false, &t, err);
+	r = cowfs_take(c, guest, COWFS_TAKE_STOPPED, &t, err);
 	if (r < 0)
 		return r;
 	t.rec.layers = s.layers;
@@ -441,7 +441,7 @@ static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k, st
 	if (faccessat(c->guests, k->to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return cos_fail(err, COS_E_EXISTS, 0, "guest %s has a root directory already",
 				k->to);
-	r = cowfs_take(c, k->from, false, &t, err);
+	r = cowfs_take(c, k->from, COWFS_TAKE_STOPPED, &t, err);
 	if (r < 0)
 		return r;
 	r = freeze_upper(c, k->from, &t, k->durable, err);

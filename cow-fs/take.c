@@ -30,8 +30,10 @@ int cowfs_say_own_disk(const char *guest, struct cos_err *err)
 {
 	return cos_advise(err,
 			  cos_fail(err, COS_E_UNSUPPORTED, 0,
-				   "%s has its files on a file system of its own", guest),
-			  "create guests with disk.quota=project where this is wanted");
+				   "%s has its files on a file system of its own (disk.quota=loop)",
+				   guest),
+			  "clone it while it is stopped; the rest is for guests with "
+			  "disk.quota=project or without disk limits");
 }
 
 static int lock_home(const struct cowfs *c, const char *guest, struct cowfs_taken *t,
@@ -103,13 +105,41 @@ static int take(const struct cowfs *c, const char *guest, bool running, struct c
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "look whether %s runs", guest) : 0;
 }
 
-int cowfs_take(const struct cowfs *c, const char *guest, bool running, struct cowfs_taken *ret,
-	       struct cos_err *err)
+/* The device stays for a moment after what was on it. */
+static int await_device(const struct cowfs *c, const char *guest, int home, struct cos_err *err)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	for (unsigned tries = 0; image_in_use(home); tries++) {
+		if (tries == c->busy_msec)
+			return in_use(err, guest, "runs");
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+static int take_image(const struct cowfs *c, const char *guest, struct cowfs_taken *t,
+		      struct cos_err *err)
+{
+	int r = cowfs_record_read(c, guest, &t->rec, err);
+
+	if (r < 0)
+		return r;
+	t->home = openat(c->guests, guest, OPEN_DIR);
+	if (t->home < 0)
+		return cos_fail(err, COS_E_KERNEL, errno, "open cow/guests/%s", guest);
+	r = lock_home(c, guest, t, err);
+	return r < 0 ? r : await_device(c, guest, t->home, err);
+}
+
+int cowfs_take(const struct cowfs *c, const char *guest, enum cowfs_taking how,
+	       struct cowfs_taken *ret, struct cos_err *err)
 {
 	int r;
 
 	ret->home = ret->up = ret->note = -1;
-	r = take(c, guest, running, ret, err);
+	r = how == COWFS_TAKE_IMAGE ? take_image(c, guest, ret, err)
+				    : take(c, guest, how == COWFS_TAKE_RUNNING, ret, err);
 	if (r == 0 && ret->rec.rootfs[0])
 		r = cos_advise(err,
 			       cos_fail(err, COS_E_UNSUPPORTED, 0,

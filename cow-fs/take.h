@@ -10,9 +10,15 @@ struct cowfs_taken {
 	struct cowfs_record rec;
 };
 
-/* Holds GUEST; with RUNNING only against unification, and it may run. InUse, WrongState. */
-int cowfs_take(const struct cowfs *c, const char *guest, bool running, struct cowfs_taken *ret,
-	       struct cos_err *err);
+enum cowfs_taking {
+	COWFS_TAKE_STOPPED,
+	COWFS_TAKE_RUNNING, /* only against unification, and it may run */
+	COWFS_TAKE_IMAGE,   /* one that is stopped and has a file system of its own: without UP */
+};
+
+/* Holds GUEST. InUse, WrongState. */
+int cowfs_take(const struct cowfs *c, const char *guest, enum cowfs_taking how,
+	       struct cowfs_taken *ret, struct cos_err *err);
 void cowfs_let_go(struct cowfs_taken *t);
 
 /* An empty home for a guest in tmp/, with the looks of the directory UP for its root and the record

@@ -85,7 +85,7 @@ static int trim(const struct cowfs_taken *t, uint64_t *ret_gone)
 int cowfs_trim(const struct cowfs *c, const char *guest, uint64_t *ret_gone, struct cos_err *err)
 {
 	struct cowfs_taken t;
-	int r = cowfs_take(c, guest, false, &t, err);
+	int r = cowfs_take(c, guest, COWFS_TAKE_STOPPED, &t, err);
 
 	if (r < 0)
 		return r;

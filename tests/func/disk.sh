@@ -187,6 +187,16 @@ else
 		# shellcheck disable=SC2086 # words
 		"$COSCTL" stop --timeout 0 img && fails "no $what" 1 'file system of its own' "$COSCTL" $what
 	done
+	"$COSCTL" start img
+	fails "no clone while it runs" 1 'file system of its own' "$COSCTL" clone img copy
+	"$COSCTL" stop --timeout 0 img
+	ok "but while it does not" "$COSCTL" clone img copy
+	ok "which starts" "$COSCTL" start copy
+	is "has the files" "$(sh_in copy 'cat /kept; echo own >/kept')" kept
+	is "on a device of its own" "$(loops)" 1
+	like "and is like it" "$("$COSCTL" show copy)" '"disk_quota": "loop"'
+	"$COSCTL" delete --force copy
+	await test "$(loops)" = 0
 	fails "nor is it unified" 1 'file system of its own' "$COWFS" --state-dir "$T/state" unify img
 	await test "$(loops)" = 0
 	is "its device is free while it is stopped" "$(loops)" 0

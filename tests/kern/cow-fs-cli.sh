@@ -128,7 +128,21 @@ if exits 0 selftest; then
 		umount "$dir/m"
 		is 'it does not shrink' exits 1 root limit l --disk-max 1M
 		is 'and says so' grep -q 'only grows' "$dir/err"
-		is 'nor is it cloned' exits 1 clone l l2
+		is 'nor has it snapshots' exits 1 snapshot make l s
+		is 'which says what to do instead' grep -q 'clone it while it is stopped' "$dir/err"
+		exits 0 root mount l "$dir/m" && mkdir "$dir/m/etc/ssh" && echo key >"$dir/m/etc/ssh/ssh_host_key" &&
+			head -c 3000000 /dev/urandom >"$dir/m/data" && cp "$dir/m/data" "$dir/data"
+		is 'nor is it cloned while it is mounted' exits 1 clone l l2
+		is 'which says so' grep -q 'l runs' "$dir/err"
+		umount "$dir/m"
+		is 'but then' exits 0 clone l l2
+		is 'once' exits 5 clone l l2
+		exits 0 root mount l2 "$dir/m"
+		is 'with all files' cmp "$dir/data" "$dir/m/data"
+		is 'but for keys' test ! -e "$dir/m/etc/ssh/ssh_host_key" -a -d "$dir/m/etc/ssh"
+		is 'in as much space' test "$(stat -f -c %b "$dir/m")" -le 4096
+		umount "$dir/m"
+		is 'remove it, too' exits 0 root remove l2
 		is 'remove it' exits 0 root remove l
 		hidden() { # mke2fs is not there
 			unshare -m sh -c 'f=$(readlink -f "$(command -v mke2fs || echo /sbin/mke2fs)"); shift
