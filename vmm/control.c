@@ -198,7 +198,7 @@ static void on_listen(struct loop_source *s, uint32_t events)
 /* What a machine that has ended left at this name, and nobody listens to. */
 static bool is_stale(const struct sockaddr_un *at)
 {
-	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	return fd >= 0 && connect(fd, (const struct sockaddr *)at, sizeof(*at)) < 0 &&
 	       errno == ECONNREFUSED;

@@ -45,6 +45,9 @@ static int open_raw(struct disk *d, int fd, bool ro, struct cos_err *err)
 	if (!ro && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
 		return cos_fail(err, COS_E_INVALID, 0,
 				"disk: not open for writing, and not \"ro\"");
+	if (!ro && fcntl(fd, F_GETFL) & O_APPEND)
+		return cos_fail(err, COS_E_INVALID, 0,
+				"disk: open for appending: all would be written at its end");
 	r = ro ? 0 : io_lock(fd);
 	if (r < 0)
 		return cos_fail(err, COS_E_IN_USE, -r, "disk: another machine writes to it");

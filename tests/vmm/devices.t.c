@@ -178,7 +178,8 @@ static void disks_that_cannot_be(void)
 {
 	auto_close int fd = disk_image(), held = open_again(fd, O_RDWR),
 		       rw = open_again(fd, O_RDWR);
-	auto_close int empty = memfd_create("empty", 0), ro = open_again(fd, O_RDONLY);
+	auto_close int empty = memfd_create("empty", 0), ro = open_again(fd, O_RDONLY),
+		       end = open_again(fd, O_RDWR | O_APPEND);
 	const struct {
 		const char *disk, *why;
 		int status;
@@ -187,6 +188,7 @@ static void disks_that_cannot_be(void)
 		{ "/dev/null", "neither a regular file", 1 },
 		{ run_fd(empty), "not 512", 1 },
 		{ run_fd(ro), "not open for writing", 2 },
+		{ run_fd(end), "open for appending", 2 },
 		{ run_fd(rw), "another machine writes", 1 },
 		{ "a,size=1M", "--disk", 2 },
 		{ "a,ro,base=b", "--disk", 2 },
