@@ -26,8 +26,7 @@ static const struct option_def {
 	const char *wrong, *help;
 } defs[] = {
 #define X(id, name, letter, takes, kind, member, least, most, wrong, help)                         \
-	{ name,  takes, letter, kind, offsetof(struct options, member), least, most,               \
-	  wrong, help },
+	{ name, takes, letter, kind, offsetof(struct options, member), least, most, wrong, help },
 	COW_OPTIONS(X)
 #undef X
 };
