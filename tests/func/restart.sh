@@ -406,4 +406,10 @@ kill "$(cat "$T/y-run/keep.pid")"
 ok "that daemon ends" await test ! -e "$T/y-run/keep.pid"
 
 is "what was cancelled was not started after all" "$(cat "$B/always")" "$(cat "$T/always")"
+# --- with next to no descriptors ---
+stop_daemon
+echo '{}' >"$T/cosd.json"
+(ulimit -n 200; cos_start_daemon)
+like "the doctor tells for how many guests descriptors are enough" "$("$COSCTL" doctor --no-headers)" \
+	'^descriptors +note +descriptors: 200, enough for about 0 running guests'
 plan_done
