@@ -86,6 +86,8 @@ ticks=$(cpu_ticks)
 fails "a client for whom there is no descriptor is refused" 6 'as many connections' timeout 5 "$COSCTL" version
 sleep 1
 ok "which costs the daemon nothing" test $(($(cpu_ticks) - ticks)) -lt 20
+prlimit --pid "$worker" --nofile=200:
+like "doctor tells for how many guests they are enough" "$("$COSCTL" doctor)" 'descriptors: 200, enough for about 0 running'
 prlimit --pid "$worker" --nofile="$limit:"
 ok "and ends when there is one" "$COSCTL" version
 plan_done
