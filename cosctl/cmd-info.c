@@ -308,12 +308,30 @@ static void print_event(struct args *a, json_t *e)
 	putchar('\n');
 }
 
+/* Prints what comes; 0 when that was all, with the number to ask from next, or 0, in *NEXT. */
+static int take_events(struct args *a, struct client *c, json_int_t *next, struct cos_err *err)
+{
+	for (;;) {
+		auto_json json_t *answer = NULL;
+		int r = client_recv(c, &answer, err);
+
+		if (r == 1)
+			print_event(a, json_object_get(answer, "event"));
+		fflush(stdout);
+		if (r != 1) {
+			*next = r < 0 ? 0 : json_integer_value(json_object_get(answer, "next"));
+			return r;
+		}
+	}
+}
+
 int cmd_events(struct args *a)
 {
 	auto_json json_t *params = json_object();
 	struct client c;
 	struct cos_err err;
 	uint64_t since = 0;
+	json_int_t next;
 	int r;
 
 	if (a->value['S'] && str_to_u64(a->value['S'], &since) < 0)
@@ -322,19 +340,17 @@ int cmd_events(struct args *a)
 	if (a->value['l'])
 		json_object_set_new(params, "follow", json_true());
 	r = client_open(a->socket, &c, &err);
-	if (r == 0)
+	if (r < 0)
+		return say_error(a, NULL, &err);
+	do {
 		r = client_send(&c, "io.cos.Event.Follow", params, true, NULL, 0, &err);
-	while (r == 0 || r == 1) {
-		auto_json json_t *answer = NULL;
-
-		r = client_recv(&c, &answer, &err);
 		if (r == 0)
-			return 0;
-		if (r == 1)
-			print_event(a, json_object_get(answer, "event"));
-		fflush(stdout);
-	}
-	return say_error(a, NULL, &err);
+			r = take_events(a, &c, &next, &err);
+		if (r == 0)
+			json_object_set_new(params, "since", json_integer(next));
+	} while (r == 0 && next);
+	client_close(&c);
+	return r < 0 ? say_error(a, NULL, &err) : 0;
 }
 
 /* --- host --- */

@@ -10,15 +10,22 @@ struct follow {
 
 struct sending {
 	struct call *c;
-	uint64_t since;
+	uint64_t next; /* that was not sent any more; 0: all were */
+	bool gone;     /* the call, with its client */
 };
 
-/* A client's queue is bounded by its connection. */
+#define PAGE_BYTES (1U << 20) /* that wait for the client: it asks for more when it has them */
+
 static bool send_event(json_t *event, uint64_t seq, void *arg)
 {
-	const struct sending *s = arg;
+	struct sending *s = arg;
 
-	return seq < s->since || call_continue(s->c, json_pack("{s:O}", "event", event), NULL, 0);
+	if (call_waiting(s->c) > PAGE_BYTES) {
+		s->next = seq;
+		return false;
+	}
+	s->gone = !call_continue(s->c, json_pack("{s:O}", "event", event), NULL, 0);
+	return !s->gone;
 }
 
 static void follower_gone(struct call *c)
@@ -36,6 +43,7 @@ int api_event_follow(struct call *c, json_t *params, struct cos_err *err)
 		  .max = INT64_MAX },
 		{ .name = "follow", .type = JSONX_BOOL, .offset = offsetof(struct follow, follow) },
 	};
+	struct sending s = { .c = c };
 	struct follow p = { 0 };
 	int r = jsonx_fill(params, "", fields, ARRAY_SIZE(fields), &p, err);
 
@@ -44,9 +52,14 @@ int api_event_follow(struct call *c, json_t *params, struct cos_err *err)
 	if (!c->more)
 		return cos_fail(err, COS_E_INVALID, 0,
 				"Follow answers many times: ask with \"more\"");
-	events_each(c->d, true, send_event, &(struct sending){ c, p.since });
-	events_each(c->d, false, send_event, &(struct sending){ c, p.since });
-	if (p.follow && c->conn) {
+	if (events_each(c->d, true, p.since, send_event, &s))
+		events_each(c->d, false, p.since, send_event, &s);
+	if (s.gone)
+		return 0;
+	if (s.next) {
+		call_reply(c, json_pack("{s:{}, s:I}", "event", "next", (json_int_t)s.next), NULL,
+			   0);
+	} else if (p.follow) {
 		c->client_gone = follower_gone;
 		list_add_tail(&c->d->events.followers, &c->link);
 	} else {

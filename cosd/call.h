@@ -75,6 +75,8 @@ int conns_listen(struct daemon *d, struct cos_err *err);
 void call_reply(struct call *c, json_t *params, const int *fds, unsigned n);
 /* One of several answers; steals as above. False when the client is gone or does not read. */
 bool call_continue(struct call *c, json_t *params, const int *fds, unsigned n);
+/* Bytes that wait for its client to read. */
+size_t call_waiting(const struct call *c);
 /* Error answer; frees the call. */
 void call_fail(struct call *c, const struct cos_err *err);
 /* The oldest descriptor that the client passed, now the caller's; -1 if none. */

@@ -341,6 +341,11 @@ void call_reply(struct call *c, json_t *params, const int *fds, unsigned n)
 	call_done(c);
 }
 
+size_t call_waiting(const struct call *c)
+{
+	return c->conn ? frame_waiting(&c->conn->out) : 0;
+}
+
 bool call_continue(struct call *c, json_t *params, const int *fds, unsigned n)
 {
 	auto_json json_t *msg =

@@ -145,8 +145,9 @@ bool pool_give_up_one(struct daemon *d);
 
 /* --- events (event.c) --- */
 int events_open(struct daemon *d, struct cos_err *err);
-/* Calls FN for each event of the log (OLD: of the one before it) until it returns false. */
-void events_each(const struct daemon *d, bool old,
+/* Calls FN for each event from number SINCE on of the log (OLD: of the one before it) until it
+ * returns false, which is returned. */
+bool events_each(const struct daemon *d, bool old, uint64_t since,
 		 bool (*fn)(json_t *event, uint64_t seq, void *arg), void *arg);
 /* One line in the log and to each follower. MORE: further members, stolen; may be NULL. */
 void event_say(struct daemon *d, const char *guest, const char *what, json_t *more);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cosd/call.h"
+#include "cosd/conf.def"
 #include "lib/base/clock.h"
 #include "lib/base/io.h"
 #include "lib/base/log.h"
@@ -16,21 +17,37 @@
 #define LOG_NAME "events.log"
 #define OLD_NAME "events.log.1"
 
-void events_each(const struct daemon *d, bool old,
+/* A line begins with its number: those before SINCE need no parser. */
+static bool is_before(const char *line, uint64_t since)
+{
+	static const char begin[] = "{\"seq\":";
+	size_t n = sizeof(begin) - 1;
+
+	return strncmp(line, begin, n) == 0 && strtoull(line + n, NULL, 10) < since;
+}
+
+bool events_each(const struct daemon *d, bool old, uint64_t since,
 		 bool (*fn)(json_t *event, uint64_t seq, void *arg), void *arg)
 {
 	auto_free char *text = NULL;
-	ssize_t n = io_slurp_at(d->state, old ? OLD_NAME : LOG_NAME,
-				2 * d->conf.events_log_bytes + 65536, &text);
+	/* it may be of a time when more was allowed */
+	ssize_t n =
+		io_slurp_at(d->state, old ? OLD_NAME : LOG_NAME, EVENTS_BYTES_MAX + 65536, &text);
 
 	/* After a crash of the host there may be NULs in it. */
 	for (char *line = text, *end;
 	     n > 0 && (end = memchr(line, '\n', (size_t)(text + n - line))); line = end + 1) {
-		auto_json json_t *j = json_loadb(line, (size_t)(end - line), 0, NULL);
+		auto_json json_t *j = NULL;
+		uint64_t seq;
 
-		if (j && !fn(j, (uint64_t)json_integer_value(json_object_get(j, "seq")), arg))
-			return;
+		if (is_before(line, since))
+			continue;
+		j = json_loadb(line, (size_t)(end - line), 0, NULL);
+		seq = (uint64_t)json_integer_value(json_object_get(j, "seq"));
+		if (j && seq >= since && !fn(j, seq, arg))
+			return false;
 	}
+	return true;
 }
 
 static bool note_seq(json_t *event, uint64_t seq, void *arg)
@@ -68,9 +85,9 @@ int events_open(struct daemon *d, struct cos_err *err)
 	int r;
 
 	list_init(&d->events.followers);
-	events_each(d, false, note_seq, &d->events.seq);
+	events_each(d, false, 0, note_seq, &d->events.seq);
 	if (d->events.seq == 0)
-		events_each(d, true, note_seq, &d->events.seq);
+		events_each(d, true, 0, note_seq, &d->events.seq);
 	r = open_log(d);
 	return r < 0 ? cos_fail(err, COS_E_KERNEL, -r, "open %s/" LOG_NAME, d->args->state_dir) : 0;
 }
