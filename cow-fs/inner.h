@@ -84,3 +84,10 @@ int cowfs_snapshots_each(const struct cowfs *c, int (*fn)(const struct cowfs_lay
 int cowfs_layers_parse(json_t *v, const char *at, struct cowfs_layers *l, struct cos_err *err);
 /* An array of ids; NULL when memory is out. */
 json_t *cowfs_layers_json(const struct cowfs_layers *l);
+
+#define PLACE_NAME_SIZE 32
+/* A directory in DIR to try something in, WHAT.PID: the daemon and its children may try at the same
+ * time. What processes that are gone have left is removed. Its name is the caller's to remove.
+ * Leaf.
+ */
+int cowfs_place_open(int dir, const char *what, char ret_name[static PLACE_NAME_SIZE]);

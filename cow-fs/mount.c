@@ -406,11 +406,12 @@ int cowfs_probe(int dir, struct cos_err *err)
 		0,
 	};
 	auto_close int at = -1, userns = cowfs_userns_make(1U << 20);
+	char name[PLACE_NAME_SIZE];
 	int r = -EIO;
 
 	if (userns < 0)
 		return cos_fail(err, COS_E_UNSUPPORTED, -userns, "make a user namespace");
-	at = io_dir_at(dir, "probe", 0700);
+	at = cowfs_place_open(dir, "probe", name);
 	if (at < 0)
 		return cos_fail(err, COS_E_KERNEL, -at, "mkdir probe");
 	for (size_t i = 0; i < ARRAY_SIZE(tries); i++) {
@@ -420,7 +421,7 @@ int cowfs_probe(int dir, struct cos_err *err)
 			break;
 		}
 	}
-	io_remove_tree(dir, "probe", 0);
+	io_remove_tree(dir, name, 0);
 	if (r >= 0 && cowfs_selftest(dir, (unsigned)r, NULL, NULL, err) == 0)
 		r |= 1 << COWFS_POOL;
 	if (r < 0)

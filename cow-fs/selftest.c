@@ -16,19 +16,49 @@
 #include "cow-fs/selftest.h"
 #include "lib/base/io.h"
 #include "lib/base/own.h"
+#include "lib/base/str.h"
 
-#define PLACE   "selftest"
 #define ID_BASE (1U << 20)
 #define OWNER   7U
 #define TEXT    "what the object holds\n"
 #define LENGTH  (sizeof(TEXT) - 1)
 
 struct trial {
+	char name[PLACE_NAME_SIZE];
 	int dir; /* all of it */
 	int pool, low, up, mnt;
 	struct digest digest;
 	unsigned features;
 };
+
+/* ---- the place ---- */
+
+struct leftover {
+	int dir;
+	const char *what;
+};
+
+static int remove_leftover(const char *name, void *arg)
+{
+	const struct leftover *l = arg;
+	size_t n = strlen(l->what);
+	uint64_t pid;
+
+	if (strncmp(name, l->what, n) == 0 && name[n] == '.' &&
+	    str_to_u64(name + n + 1, &pid) == 0 && pid <= INT32_MAX &&
+	    (pid == (uint64_t)getpid() || (kill((pid_t)pid, 0) < 0 && errno == ESRCH)))
+		io_remove_tree(l->dir, name, 0);
+	return 0;
+}
+
+int cowfs_place_open(int dir, const char *what, char ret_name[static PLACE_NAME_SIZE])
+{
+	struct leftover l = { dir, what };
+	int r = io_each_entry(dir, remove_leftover, &l);
+
+	str_fmt(ret_name, PLACE_NAME_SIZE, "%s.%d", what, getpid());
+	return r < 0 ? r : io_dir_at(dir, ret_name, 0700);
+}
 
 /* ---- parts ---- */
 
@@ -287,7 +317,7 @@ static int open_trial(int dir, struct trial *t)
 {
 	auto_close int work = -1;
 
-	t->dir = io_dir_at(dir, PLACE, 0700);
+	t->dir = cowfs_place_open(dir, "selftest", t->name);
 	if (t->dir < 0)
 		return t->dir;
 	t->pool = io_dir_at(t->dir, "pool", 0755);
@@ -304,7 +334,8 @@ static void close_trial(int dir, struct trial *t)
 	close_p(&t->low);
 	close_p(&t->pool);
 	close_p(&t->dir);
-	io_remove_tree(dir, PLACE, 0);
+	if (t->name[0])
+		io_remove_tree(dir, t->name, 0);
 }
 
 int cowfs_selftest(int dir, unsigned features, cowfs_say *say, void *arg, struct cos_err *err)
@@ -315,10 +346,8 @@ int cowfs_selftest(int dir, unsigned features, cowfs_say *say, void *arg, struct
 			   .up = -1,
 			   .mnt = -1,
 			   .features = features | 1U << COWFS_POOL };
-	int r = io_remove_tree(dir, PLACE, 0);
+	int r = open_trial(dir, &t);
 
-	if (r == 0)
-		r = open_trial(dir, &t);
 	if (r < 0)
 		cos_fail(err, COS_E_KERNEL, -r, "make directories for the self-test");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rules); i++) {

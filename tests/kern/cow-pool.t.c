@@ -11,7 +11,10 @@
 #include "cow-fs/mount.h"
 #include "cow-fs/pool.h"
 #include "cow-fs/selftest.h"
+#include "lib/base/own.h"
 #include "tests/kern/cow-fixture.h"
+
+#define TRIERS 4
 
 static struct digester *hash;
 
@@ -35,6 +38,12 @@ static void count_rule(const char *rule, int r, const char *why, void *arg)
 	rules++;
 }
 
+static int is_a_try(const char *name, void *arg)
+{
+	(void)arg;
+	return strncmp(name, "probe", 5) == 0 || strncmp(name, "selftest", 8) == 0;
+}
+
 static void the_kernel_keeps_the_rules(void)
 {
 	int features = cowfs_probe(store.dir, &err);
@@ -42,7 +51,29 @@ static void the_kernel_keeps_the_rules(void)
 	ok(features >= 0 && (features & 1 << COWFS_POOL), "probed");
 	ok(cowfs_selftest(store.dir, (unsigned)features, count_rule, NULL, &err) == 0 && rules > 8,
 	   "%u rules hold", rules);
-	ok(!has(store.dir, "selftest") && !has(store.dir, "probe"), "nothing is left of it");
+	ok(io_each_entry(store.dir, is_a_try, NULL) == 0, "nothing is left of it");
+}
+
+static void many_try_at_once(void)
+{
+	auto_close int left = io_dir_at(store.dir, "probe.2147483647", 0700);
+	bool all = true;
+
+	for (int i = 0; i < TRIERS; i++) {
+		if (fork() == 0) {
+			for (int n = 0; n < 5; n++) {
+				int r = cowfs_probe(store.dir, &err);
+
+				if (r < 0 || !(r & 1 << COWFS_POOL))
+					_exit(1);
+			}
+			_exit(0);
+		}
+	}
+	for (int status, i = 0; i < TRIERS; i++)
+		all &= wait(&status) > 0 && status == 0;
+	ok(all, "%d processes that try at once find what one finds", TRIERS);
+	ok(io_each_entry(store.dir, is_a_try, NULL) == 0, "nothing is left, of dead ones either");
 }
 
 static void names_are_the_digest(void)
@@ -272,6 +303,7 @@ int main(void)
 	fixture_init();
 	hash = digester_new();
 	the_kernel_keeps_the_rules();
+	many_try_at_once();
 	names_are_the_digest();
 	objects_are_added_once();
 	a_killed_run_leaves_nothing_that_is_used();
