@@ -274,6 +274,11 @@ static void put_statement(FILE *f, enum ledger_statement st)
 		      " AND p.number < g.n3 LIMIT ?)",
 		      f);
 		break;
+	case ST_WAKE:
+		fputs("SELECT id, uuid FROM guest WHERE id > ? AND closed = 1 AND n2 > r2"
+		      " AND wall_usec < ? ORDER BY id LIMIT ?",
+		      f);
+		break;
 	case ST__N:
 		break;
 	}

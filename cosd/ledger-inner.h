@@ -43,6 +43,7 @@ enum ledger_statement {
 	ST_DROP, /* members of a record */
 	ST_BARE, /* a record whose members were removed */
 	ST_OLD_DAYS,
+	ST_WAKE, /* guests behind a number that have ended and whose day is over */
 	ST__N
 };
 
@@ -52,6 +53,8 @@ struct ledger {
 	sqlite3 *db;
 	sqlite3_stmt *st[ST__N];
 	struct list guests[LEDGER_HEADS];
+	uint64_t woken_day; /* those that slept were woken for this one, up to number WOKEN */
+	int64_t woken;
 	uint64_t replaced_usec; /* CLOCK_BOOTTIME since which there is a ledger in place of a lost
 				   one of this boot; 0: nothing was lost */
 };
@@ -78,6 +81,8 @@ char *ledger_db_columns(const char *prefix);
 /* Adds R, whose number and hashes are made here, to its chain; rolls up what that completes. */
 int ledger_append(struct ledger *l, struct ledger_guest *g, struct usage_record *r,
 		  struct cos_err *err);
+/* How late a sample may be, in microseconds: a bucket is complete after that. */
+uint64_t ledger_late(const struct ledger *l);
 /* Rolls up the sums that nothing will be added to any more. */
 int ledger_roll_due(struct ledger *l, struct ledger_guest *g, uint64_t now_usec,
 		    struct cos_err *err);

@@ -58,11 +58,16 @@ static int roll(struct ledger *l, struct ledger_guest *g, enum usage_level level
 	return 0;
 }
 
-/* A sample may be as late as two intervals; after that the bucket is complete. */
+/* Two intervals. */
+uint64_t ledger_late(const struct ledger *l)
+{
+	return 2 * l->conf.interval_usec + USEC_PER_SEC;
+}
+
 int ledger_roll_due(struct ledger *l, struct ledger_guest *g, uint64_t now_usec,
 		    struct cos_err *err)
 {
-	uint64_t late = 2 * l->conf.interval_usec + USEC_PER_SEC;
+	uint64_t late = ledger_late(l);
 	int r = 0;
 
 	for (enum usage_level i = 0; r == 0 && i + 1 < USAGE__LEVELS; i++) {

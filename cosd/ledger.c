@@ -13,6 +13,9 @@
 #include "lib/base/own.h"
 #include "lib/base/str.h"
 
+#define WAKE_MOST 500 /* guests at once */
+#define WOKEN_ALL INT64_MAX
+
 /* --- guests in memory --- */
 
 static struct list *head_of(struct ledger *l, const char *uuid)
@@ -313,22 +316,54 @@ int ledger_take(struct ledger *l, const struct ledger_sample *s, unsigned n, str
 	return commit(l, r, err);
 }
 
-static bool is_at_rest(const struct ledger_guest *g)
+/* Until the day is over nothing is due of it. */
+static bool is_asleep(const struct ledger_guest *g)
 {
 	bool open = false;
 
-	for (int i = 0; i < USAGE__LEVELS; i++)
+	for (int i = 0; i < USAGE_HOUR; i++)
 		open = open || g->chain[i].open.number > 0;
 	return g->mark.closed && !open;
 }
 
+/* Loads some of those that slept and whose day is over. 1: there are more. */
+static int wake(struct ledger *l, uint64_t today_usec, int64_t *cursor, struct cos_err *err)
+{
+	sqlite3_stmt *st = l->st[ST_WAKE];
+	struct ledger_guest *g;
+	int n = 0, r = 0, s;
+
+	sqlite3_bind_int64(st, 1, *cursor);
+	sqlite3_bind_int64(st, 2, (int64_t)today_usec);
+	sqlite3_bind_int(st, 3, WAKE_MOST);
+	while (r >= 0 && (s = sqlite3_step(st)) == SQLITE_ROW) {
+		const char *uuid = (const char *)sqlite3_column_text(st, 1);
+
+		*cursor = sqlite3_column_int64(st, 0);
+		if (uuid && !find(l, uuid))
+			r = load(l, uuid, &g, err);
+		n++;
+	}
+	sqlite3_reset(st);
+	if (r < 0)
+		return r;
+	return s == SQLITE_DONE ? n == WAKE_MOST : ledger_db_fail(l, "read guests", err);
+}
+
 int ledger_tend(struct ledger *l, uint64_t now_usec, bool *ret_more, struct cos_err *err)
 {
+	uint64_t today = usage_bucket(USAGE_DAY, less(now_usec, ledger_late(l)));
+	int64_t cursor = today == l->woken_day ? l->woken : 0;
 	struct list *p, *next;
-	int r = begin(l, err), more = 0;
+	int r = begin(l, err), more = 0, asleep = 0;
 
 	if (r < 0)
 		return r;
+	if (cursor != WOKEN_ALL)
+		r = asleep = wake(l, today, &cursor, err);
+	if (r == 0)
+		cursor = WOKEN_ALL;
+	r = r < 0 ? r : 0;
 	for (int i = 0; i < LEDGER_HEADS && r == 0; i++) {
 		list_for_each(p, &l->guests[i]) {
 			r = ledger_roll_due(l, list_entry(p, struct ledger_guest, link), now_usec,
@@ -342,28 +377,30 @@ int ledger_tend(struct ledger *l, uint64_t now_usec, bool *ret_more, struct cos_
 	r = commit(l, r, err);
 	for (int i = 0; i < LEDGER_HEADS && r >= 0; i++) {
 		list_for_each_safe(p, next, &l->guests[i]) {
-			if (is_at_rest(list_entry(p, struct ledger_guest, link)))
+			if (is_asleep(list_entry(p, struct ledger_guest, link)))
 				forget(list_entry(p, struct ledger_guest, link));
 		}
 	}
-	if (r >= 0)
-		*ret_more = more > 0;
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	l->woken_day = today;
+	l->woken = cursor;
+	*ret_more = more > 0 || asleep > 0;
+	return 0;
 }
 
 /* --- opening --- */
 
-/* Those with runs or sums that are open: of the others nothing is due. */
+/* Those with runs or sums that are open: of the others nothing is due, but the end of their day. */
 static int load_open(struct ledger *l, struct cos_err *err)
 {
 	sqlite3_stmt *st = NULL;
 	struct ledger_guest *g;
 	int r = 0, s;
 
-	if (sqlite3_prepare_v2(
-		    l->db,
-		    "SELECT uuid FROM guest WHERE closed = 0 OR n0 > r0 OR n1 > r1 OR n2 > r2", -1,
-		    &st, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(l->db,
+			       "SELECT uuid FROM guest WHERE closed = 0 OR n0 > r0 OR n1 > r1", -1,
+			       &st, NULL) != SQLITE_OK)
 		return ledger_db_fail(l, "read guests", err);
 	while (r >= 0 && (s = sqlite3_step(st)) == SQLITE_ROW) {
 		const char *uuid = (const char *)sqlite3_column_text(st, 0);

@@ -19,6 +19,8 @@
 #define NEXT "22222222-2222-2222-2222-222222222222"
 #define NOON 1795262400000000ULL /* of a day; also the begin of an hour and a minute */
 
+#define SHORT 600U /* guests: more than are woken at once */
+
 static char dir[] = "/tmp/cos-ledger.XXXXXX";
 static struct ledger *l;
 static struct ledger_sample s;
@@ -111,21 +113,26 @@ static int verify(void)
 	struct usage_checker *c = usage_checker_new();
 	sqlite3_stmt *st = NULL;
 	char *cols = ledger_db_columns("r."), *sql = NULL;
-	struct usage_record r;
+	struct usage_record r = { 0 };
 	int fault = USAGE_GOOD;
 
 	if (!c || !cols ||
 	    asprintf(&sql,
 		     "SELECT g.uuid, r.level, %s FROM guest g JOIN record r ON r.guest = g.id "
-		     "ORDER BY r.level, r.number",
+		     "ORDER BY r.guest, r.level, r.number",
 		     cols) < 0)
 		return -ENOMEM;
 	sqlite3_prepare_v2(l->db, sql, -1, &st, NULL);
 	while (fault == USAGE_GOOD && sqlite3_step(st) == SQLITE_ROW) {
+		if (r.uuid[0] && strcmp(r.uuid, (const char *)sqlite3_column_text(st, 0)) != 0) {
+			fault = usage_check_end(c);
+			usage_checker_free(c);
+			c = usage_checker_new();
+		}
 		r = (struct usage_record){ .level = (enum usage_level)sqlite3_column_int(st, 1) };
 		str_fmt(r.uuid, sizeof(r.uuid), "%s", (const char *)sqlite3_column_text(st, 0));
 		ledger_db_record(st, 2, &r);
-		fault = usage_check(c, &r);
+		fault = fault == USAGE_GOOD ? usage_check(c, &r) : fault;
 	}
 	if (fault == USAGE_GOOD)
 		fault = usage_check_end(c);
@@ -368,6 +375,52 @@ static void roll_up_and_retention(void)
 	   "it goes on after a restart");
 }
 
+static unsigned in_memory(void)
+{
+	unsigned n = 0;
+	struct list *p;
+
+	for (int i = 0; i < LEDGER_HEADS; i++) {
+		list_for_each(p, &l->guests[i])
+			n++;
+	}
+	return n;
+}
+
+/* Many short ones: none is kept in memory until its day is over. */
+static void guests_of_a_day(void)
+{
+	uint64_t late = NOON + 24 * 3600 * SEC;
+	struct cos_err err;
+	bool more = true;
+	int rounds = 0;
+
+	fresh();
+	sqlite3_exec(l->db, "PRAGMA synchronous = OFF", NULL, NULL, NULL);
+	for (unsigned i = 0; i < SHORT; i++) {
+		s.run = 1000 + i;
+		s.last = true;
+		snprintf(s.uuid, sizeof(s.uuid), "%08x-0000-4000-8000-000000000000", i);
+		pass(SEC, SEC / 2);
+		take();
+	}
+	ok(in_memory() == SHORT, "%u guests ran for a second each", SHORT);
+	ok(ledger_tend(l, s.wall_usec + 2 * 3600 * SEC, &more, &err) == 0 && in_memory() == 0,
+	   "when the hour is over they need no memory");
+	ok(ask("SELECT count(*) FROM record WHERE level = 2") == SHORT, "each has its hour");
+	ledger_close(l);
+	open_ledger(BOOT, NOON - 1000 * SEC);
+	ok(in_memory() == 0, "nor after a restart");
+	for (more = true; more && rounds < 100; rounds++) {
+		if (ledger_tend(l, late, &more, &err) < 0)
+			break;
+	}
+	ok(!more && rounds > 1, "the next day they are dealt with in %d parts", rounds);
+	ok(ask("SELECT count(*) FROM record WHERE level = 3") == SHORT, "each has its day");
+	ok(in_memory() == 0, "and none is kept");
+	ok(verify() == USAGE_GOOD, "all chains are good");
+}
+
 static void tampering_is_found(void)
 {
 	static const struct {
@@ -469,6 +522,7 @@ int main(void)
 	a_reboot();
 	clock_steps();
 	roll_up_and_retention();
+	guests_of_a_day();
 	tampering_is_found();
 	a_full_disk();
 	damage();
