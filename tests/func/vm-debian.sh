@@ -47,6 +47,7 @@ echo "by the guest" >/mnt/written && sync && umount /mnt && echo "guest: disk go
 ip link set lo up
 ip addr add \$ip dev eth0 && ip link set eth0 up && ip route add \$gw dev eth0 && ip route add default via \$gw
 ping -c 3 -W 20 192.0.2.2 | grep -q ' 0% packet loss' && echo "guest: net good"
+dd if=/dev/zero bs=1000 count=300 2>/dev/null | nc 192.0.2.2 7007 && echo "guest: sent"
 echo "guest: up"
 for e in /sys/class/input/event*; do
 	[ "\$(cat \$e/device/name)" = "Power Button" ] || continue
@@ -68,13 +69,36 @@ says() { # GUEST WORDS: within 5 minutes
 }
 "$COSCTL" create --type vm --kernel "$vmlinuz" --initrd "$T/initrd" --template busybox --cmdline \
 	'console=ttyS0 reboot=k panic=-1 quiet mitigations=off tsc=reliable no_timer_check random.trust_cpu=on' \
-	deb vm.cpus=2 vm.memory=256M net.ceil=2Mbit
+	deb vm.cpus=2 vm.memory=256M net.ceil=256kbit net.burst=16k
+mkfifo "$T/idle" # input that does not end, or nc would end the stream
+exec 7<>"$T/idle"
+outside busybox nc -l -p 7007 <&7 >"$T/taken" &
 ok "a stock kernel starts" "$COSCTL" start deb
 ok "it comes up" says deb 'guest: up'
 ok "it has its name and its processors" says deb 'guest: deb has 2 cpus'
 ok "its root is the template's" says deb 'guest: root is there'
 ok "writes to it" says deb 'guest: disk good'
 ok "reaches the outside" says deb 'guest: net good'
+sent() {
+	count deb out bytes
+}
+has_sent() { # BYTES
+	[ "$(sent)" -gt "$1" ]
+}
+slowly() { # COMMAND...: as await, for five minutes
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+		await "$@" && return 0
+	done
+	return 1
+}
+# behind the burst the class moves at its ceiling, 32 kB a second by the host's clock
+ok "it sends a stream" slowly has_sent 60000
+from=$(sent) began=$(cut -d ' ' -f 1 /proc/uptime)
+ok "more of it" slowly has_sent 220000
+rate=$(echo "$from $(sent) $began $(cut -d ' ' -f 1 /proc/uptime)" | awk '{ print int(($2 - $1) * 8 / 1000 / ($4 - $3)) }')
+ok "at the ceiling that was set: $rate kbit/s" [ "$rate" -ge 200 -a "$rate" -le 280 ]
+ok "to its end" says deb 'guest: sent'
+is "all of it arrived" "$(wc -c <"$T/taken")" 300000
 ok "its processors' time is told" sh -c "$COSCTL stats -o json deb | grep -q '\"vcpu_usec\": *[1-9]'"
 ok "it freezes" await "$COSCTL" freeze deb
 ok "and thaws" "$COSCTL" thaw deb
