@@ -1,4 +1,6 @@
 /* lib/model/bucket.c - a token bucket of CPU time, of any size; pure functions */
+#include <stdlib.h>
+
 #include "lib/model/bucket.h"
 
 #define WAIT_MAX_USEC 5000000U
@@ -8,6 +10,11 @@
 #define IDLE_USEC  1000000U /* between two looks at a guest that did nothing, at least */
 #define IDLE_SPEED 10       /* thousandths of a CPU: less is nothing */
 #define SPEED      1000     /* thousandths of a CPU that one CPU is */
+/* A bucket with what comes in that time, or with as large a debt, is empty; of a guest that used
+ * most of what came it is left so, and corrected over STEADY_USEC. What comes in that time has to
+ * fit in. */
+#define EMPTY_USEC  300000
+#define STEADY_USEC 1000000
 
 bool bucket_is_needed(const struct limits *l)
 {
@@ -56,6 +63,9 @@ void bucket_step(struct bucket *b, const struct bucket_conf *c, uint64_t elapsed
 	if (tokens < least)
 		tokens = least;
 	b->tokens = (int64_t)tokens;
+	b->steady = !c->hold_usec && size >= (int64_t)c->rate_mcpu * STEADY_USEC &&
+		    llabs(b->tokens) <= (int64_t)c->rate_mcpu * EMPTY_USEC &&
+		    (__int128)used_nsec * 10 >= (__int128)c->rate_mcpu * elapsed_usec * 9;
 	if (b->tokens <= 0 && c->hold_usec)
 		b->held = true;
 	else if (b->tokens >= (int64_t)(c->hold_usec * 1000) || b->tokens >= size)
@@ -90,8 +100,11 @@ uint64_t bucket_allows(const struct bucket *b, const struct bucket_conf *c)
 	if (b->tokens > near_empty(c) || c->rate_mcpu >= full_speed(c))
 		return LIMIT_MAX;
 	/* what is left, or owed, over two ticks; all of it in one if emptiness is to be reached */
-	more = c->hold_usec ? b->tokens / (int64_t)BUCKET_TICK_USEC + 1
-			    : b->tokens / (2 * (int64_t)BUCKET_TICK_USEC);
+	if (b->steady)
+		more = b->tokens / STEADY_USEC;
+	else
+		more = c->hold_usec ? b->tokens / (int64_t)BUCKET_TICK_USEC + 1
+				    : b->tokens / (2 * (int64_t)BUCKET_TICK_USEC);
 	return more < 0 && (uint64_t)-more >= c->rate_mcpu ? 0 : c->rate_mcpu + (uint64_t)more;
 }
 
@@ -103,6 +116,8 @@ uint64_t bucket_wait(const struct bucket *b, const struct bucket_conf *c)
 		wait = ((uint64_t)(c->hold_usec * 1000) - (uint64_t)b->tokens) / c->rate_mcpu + 1;
 	else if (c->rate_mcpu >= speed)
 		return WAIT_MAX_USEC;
+	else if (b->steady)
+		return STEADY_USEC;
 	else if (b->tokens > near_empty(c))
 		wait = (uint64_t)(b->tokens - near_empty(c)) / (speed - c->rate_mcpu);
 	if (b->idle && b->tokens > 0 && wait < IDLE_USEC)

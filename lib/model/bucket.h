@@ -25,6 +25,7 @@ struct bucket {
 	int64_t tokens;     /* may be below 0: spent before the quota bit */
 	bool held;          /* it was empty, and has not reached hold_usec */
 	bool idle;          /* nothing was used since the last step */
+	bool steady;        /* it is empty, and what comes was used: the quota alone will do */
 	uint64_t held_usec; /* how long it was, in all */
 };
 

@@ -85,6 +85,25 @@ static void test_long_run(void)
 	}
 }
 
+/* Its quota keeps it where it is: it need not be looked at ten times a second. */
+static void test_steady(void)
+{
+	const struct bucket_conf c = { 50, 1000000, 0, 2 };
+	uint64_t steps = 0, got;
+	struct bucket b;
+
+	bucket_init(&b, &c);
+	run(&b, &c, 5000 * MSEC, &steps);
+	steps = 0;
+	got = run(&b, &c, 100000 * MSEC, &steps);
+	ok(steps <= 101, "a busy guest with an empty bucket is looked at %llu times in 100 s",
+	   (unsigned long long)steps);
+	ok(got >= 4990 * MSEC * 1000 && got <= 5010 * MSEC * 1000, "and gets its rate: %llu ms",
+	   (unsigned long long)got / 1000000);
+	bucket_step(&b, &c, 1000 * MSEC, 0);
+	ok(!b.steady && bucket_wait(&b, &c) <= 1000 * MSEC, "until it rests");
+}
+
 static void test_first_second(void)
 {
 	const struct bucket_conf c = { 250, 1000000, 0, 4 };
@@ -210,6 +229,7 @@ int main(void)
 {
 	test_no_drift();
 	test_long_run();
+	test_steady();
 	test_first_second();
 	test_late_look();
 	test_hold();
