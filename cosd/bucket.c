@@ -314,6 +314,14 @@ bool bucket_tell(struct guest *g, int64_t *ret_credit_usec, uint64_t *ret_held_u
 	return true;
 }
 
+bool bucket_idled(const struct guest *g, uint64_t *ret_nsec)
+{
+	if (!g->bucket || !g->bucket->b.idle)
+		return false;
+	*ret_nsec = g->bucket->usage_nsec;
+	return true;
+}
+
 bool bucket_is_held(const struct guest *g)
 {
 	return g->bucket && g->bucket->b.held;

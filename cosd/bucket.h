@@ -19,6 +19,8 @@ void bucket_begin(struct guest *g);
 void bucket_end(struct guest *g);
 /* Before the running guest's limits change: the kernel has what they say, and nothing else. */
 void bucket_rest(struct guest *g);
+/* What it had used at the last look, in nanoseconds, if it idled then: a second ago at most. */
+bool bucket_idled(const struct guest *g, uint64_t *ret_nsec);
 /* Whether it waits now for cpu.hold. */
 bool bucket_is_held(const struct guest *g);
 /* What is saved (below 0: owed) and how long the guest was held, both in microseconds. False: the

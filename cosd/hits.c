@@ -1,11 +1,13 @@
 /* cosd/hits.c - events when guests meet their limits
  *
- * The kernel's counts are read every two seconds, for limits that a guest has, through files that
- * stay open. A limit's first hit is an event at once; while more come there is one event a minute
- * with their number. */
+ * The kernel's counts are read every two seconds, for limits that a guest has and if it ran
+ * meanwhile, through files that stay open. A limit's first hit is an event at once; while more come
+ * there is one event a minute with their number. */
 #include <stdlib.h>
 
+#include "cosd/bucket.h"
 #include "cosd/hits.h"
+#include "cosd/meter.h"
 #include "lib/base/clock.h"
 #include "lib/base/own.h"
 
@@ -13,6 +15,8 @@
 #define PAUSE_USEC (60 * USEC_PER_SEC)
 
 struct hits {
+	uint64_t ran; /* CPU time before the last look; 0: not known */
+	bool due;     /* an event that waits for the end of a pause */
 	struct hit {
 		int fd;             /* of the count; -1: not open */
 		uint64_t told;      /* the count at the last event */
@@ -43,8 +47,10 @@ static void look_at_limit(struct guest *g, const char *slot, enum limit_id id, b
 	h->seen = count;
 	if (count <= h->told)
 		return;
-	if (!last && h->told_usec && now - h->told_usec < PAUSE_USEC)
+	if (!last && h->told_usec && now - h->told_usec < PAUSE_USEC) {
+		g->hits->due = true;
 		return;
+	}
 	event_say(g->d, g->name, "limit-hit",
 		  json_pack("{s:s, s:I}", "limit", limit_defs[id].name, "hits",
 			    (json_int_t)(count - h->told)));
@@ -56,11 +62,27 @@ static void look(struct guest *g, bool last)
 {
 	char slot[SLOT_NAME_SIZE];
 
+	if (!hits_of(g))
+		return;
+	g->hits->due = false;
 	slot_name(g->slot, slot);
-	for (enum limit_id id = 0; id < LIMIT__CG && hits_of(g); id++) {
+	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
 		if (g->spec.limits.v[id] != limit_defs[id].kernel)
 			look_at_limit(g, slot, id, last);
 	}
+}
+
+/* Who did not run since the last look has met no limit. */
+static bool has_run(struct guest *g)
+{
+	struct hits *h = hits_of(g);
+	uint64_t ran, was;
+
+	if (!h || h->due || (!bucket_idled(g, &ran) && !meter_ran(g, &ran)))
+		return true;
+	was = h->ran;
+	h->ran = ran;
+	return !ran || ran != was;
 }
 
 static void look_at_all(struct loop_timer *t)
@@ -71,7 +93,7 @@ static void look_at_all(struct loop_timer *t)
 	list_for_each(p, &d->guests) {
 		struct guest *g = list_entry(p, struct guest, link);
 
-		if (g->pid > 0)
+		if (g->pid > 0 && has_run(g))
 			look(g, false);
 	}
 	loop_timer_set(&d->loop, t, LOOK_USEC);

@@ -201,6 +201,11 @@ static bool is_watched(const struct guest *g)
 	return g->meter && g->meter->running;
 }
 
+bool meter_ran(struct guest *g, uint64_t *ret_nsec)
+{
+	return is_watched(g) && open_files(g) && cg_meter_cpu(&g->meter->cg, ret_nsec);
+}
+
 bool meter_io(struct guest *g, struct cg_counters *ret)
 {
 	if (!is_watched(g) || !open_files(g))

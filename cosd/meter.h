@@ -35,6 +35,8 @@ struct meter_view {
 	uint64_t disk_bytes; /* UINT64_MAX: not known */
 };
 bool meter_view(const struct guest *g, struct meter_view *ret);
+/* CPU time that the guest has used by now, in nanoseconds; false: not known. */
+bool meter_ran(struct guest *g, uint64_t *ret_nsec);
 /* What the guest has read from and written to disks by now; false: it does not run. */
 struct cg_counters;
 bool meter_io(struct guest *g, struct cg_counters *ret);

@@ -176,6 +176,21 @@ void cg_meter_now(const struct cg_meter *m, uint64_t *ret_memory_bytes, uint64_t
 	*ret_pids = read_text(m->fd[PIDS], buf, sizeof(buf)) ? strtoull(buf, NULL, 10) : 0;
 }
 
+bool cg_meter_cpu(const struct cg_meter *m, uint64_t *ret_nsec)
+{
+	char user[FILE_BYTES], sys[32];
+
+	if (read_text(m->fd[CPU], user, sizeof(user))) {
+		*ret_nsec = cg_flat_value(user, "usage_usec") * 1000;
+		return true;
+	}
+	if (!read_text(m->fd[CPU_USER], user, sizeof(user)) ||
+	    !read_text(m->fd[CPU_SYS], sys, sizeof(sys)))
+		return false;
+	*ret_nsec = strtoull(user, NULL, 10) + strtoull(sys, NULL, 10);
+	return true;
+}
+
 static void read_files(const struct cg_meter *m, int first, struct cg_counters *ret)
 {
 	struct cg_counters c = { 0 };

@@ -5,6 +5,7 @@
  * nothing is allocated. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/kern/cg.h"
@@ -29,6 +30,8 @@ int cg_meter_open(const struct cg_topo *t, const struct cg_guest *g, struct cg_m
 void cg_meter_close(struct cg_meter *m);
 /* About 2 microseconds; what cannot be read is 0. Leaves. */
 void cg_meter_now(const struct cg_meter *m, uint64_t *ret_memory_bytes, uint64_t *ret_pids);
+/* Only the CPU time, in nanoseconds; false: it cannot be read. */
+bool cg_meter_cpu(const struct cg_meter *m, uint64_t *ret_nsec);
 /* Only what is read from and written to disks. */
 void cg_meter_io(const struct cg_meter *m, struct cg_counters *ret);
 /* All of it; 15 to 30 microseconds. */
