@@ -1,6 +1,7 @@
 /* cosd/bucket.h - guests whose CPU bucket the kernel cannot keep: the quota follows their tokens
  *
- * A guest is looked at when its bucket may be nearly empty, ten times a second then, else seldom.
+ * A guest is looked at when its bucket may be nearly empty, ten times a second until it is, else
+ * seldom.
  * What it has saved is in a file that the worker maps, R/buckets, so that it outlives the worker at
  * no cost. */
 #pragma once
