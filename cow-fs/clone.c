@@ -344,8 +344,8 @@ static int clone_held(const struct cowfs *c, const struct cowfs_taken *t,
 	return r;
 }
 
-static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k,
-			const struct cowfs_live *live, struct cos_err *err)
+static int clone_running(const struct cowfs *c, const struct cowfs_cloning *k, const void *live,
+			 struct cos_err *err)
 {
 	struct cowfs_pool pool;
 	struct cowfs_taken t;
@@ -366,15 +366,7 @@ static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k,
 int cowfs_clone_live(const struct cowfs *c, const struct cowfs_cloning *k,
 		     const struct cowfs_live *live, struct cos_err *err)
 {
-	int r = cowfs_check_guest(k->to, err);
-
-	if (r == 0)
-		r = cowfs_need_lock(c, LOCK_SH, err);
-	if (r < 0)
-		return r;
-	r = clone_locked(c, k, live, err);
-	cowfs_unlock(c);
-	return r < 0 ? cos_context(err, r, "clone %s", k->from) : 0;
+	return cowfs_clone_by(c, k, clone_running, live, err);
 }
 
 /* ---- a file system of its own ---- */
@@ -408,13 +400,15 @@ static int copy_image_home(const struct cowfs_taken *t, int home, bool durable)
 	return r;
 }
 
-static int clone_image(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
+static int clone_image(const struct cowfs *c, const struct cowfs_cloning *k, const void *arg,
+		       struct cos_err *err)
 {
 	char tmp[COWFS_ID_SIZE + 8] = "g-";
 	auto_close int home = -1;
 	struct cowfs_taken t;
 	int r = cowfs_take(c, k->from, COWFS_TAKE_IMAGE, &t, err);
 
+	(void)arg;
 	if (r < 0)
 		return r;
 	r = cowfs_id_make(tmp + 2);
@@ -444,13 +438,5 @@ bool cowfs_clone_is_image(const struct cowfs *c, const char *guest)
 
 int cowfs_clone_image(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
 {
-	int r = cowfs_check_guest(k->to, err);
-
-	if (r == 0)
-		r = cowfs_need_lock(c, LOCK_SH, err);
-	if (r < 0)
-		return r;
-	r = clone_image(c, k, err);
-	cowfs_unlock(c);
-	return r < 0 ? cos_context(err, r, "clone %s", k->from) : 0;
+	return cowfs_clone_by(c, k, clone_image, NULL, err);
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cow-fs/clone-inner.h"
 #include "cow-fs/identity.h"
 #include "cow-fs/inner.h"
 #include "cow-fs/object.h"
@@ -432,12 +433,14 @@ int cowfs_snapshots_each(const struct cowfs *c, int (*fn)(const struct cowfs_lay
 
 /* ---- clone ---- */
 
-static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
+static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k, const void *arg,
+			struct cos_err *err)
 {
 	char tmp[COWFS_ID_SIZE + 8] = "";
 	struct cowfs_taken t;
 	int r;
 
+	(void)arg;
 	if (faccessat(c->guests, k->to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return cos_fail(err, COS_E_EXISTS, 0, "guest %s has a root directory already",
 				k->to);
@@ -460,7 +463,8 @@ static int clone_locked(const struct cowfs *c, const struct cowfs_cloning *k, st
 	return r;
 }
 
-int cowfs_clone(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
+int cowfs_clone_by(const struct cowfs *c, const struct cowfs_cloning *k, clone_fn *fn,
+		   const void *arg, struct cos_err *err)
 {
 	int r = cowfs_check_guest(k->to, err);
 
@@ -468,7 +472,12 @@ int cowfs_clone(const struct cowfs *c, const struct cowfs_cloning *k, struct cos
 		r = cowfs_need_lock(c, LOCK_SH, err);
 	if (r < 0)
 		return r;
-	r = clone_locked(c, k, err);
+	r = fn(c, k, arg, err);
 	cowfs_unlock(c);
 	return r < 0 ? cos_context(err, r, "clone %s", k->from) : 0;
+}
+
+int cowfs_clone(const struct cowfs *c, const struct cowfs_cloning *k, struct cos_err *err)
+{
+	return cowfs_clone_by(c, k, clone_locked, NULL, err);
 }
