@@ -64,14 +64,8 @@ static void cloned(const struct job_end *e)
 	struct cloning *k = e->arg;
 	struct cos_err err;
 	struct guest *g = NULL;
-	int r = e->err ? -1 : 0;
+	int r = guest_root_made(e, &k->spec, &err);
 
-	if (e->err)
-		err = *e->err;
-	else
-		r = guest_plan_again(e->d, &k->spec, &err);
-	if (r < 0 && (!e->err || e->killed)) /* one that failed has left nothing */
-		guest_drop_root(e->d, k->spec.name);
 	POINT_BEFORE("clone", "spec");
 	if (r == 0)
 		r = guest_define(e->d, k->own, &k->spec, &g, &err);

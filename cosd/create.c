@@ -50,15 +50,9 @@ static void root_made(const struct job_end *e)
 	struct creating *k = e->arg;
 	struct call *c = e->call;
 	struct cos_err err;
-	int r = e->err ? -1 : 0;
+	int r = guest_root_made(e, &k->spec, &err);
 
 	c->client_gone = NULL;
-	if (e->err)
-		err = *e->err;
-	else
-		r = guest_plan_again(e->d, &k->spec, &err);
-	if (r < 0 && (!e->err || e->killed)) /* one that failed has left nothing */
-		guest_drop_root(e->d, k->spec.name);
 	if (r == 0)
 		r = define(c, k->own, &k->spec, k->then, &err);
 	if (r < 0)

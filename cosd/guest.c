@@ -128,7 +128,7 @@ static void drop_logs(const struct daemon *d, const char *name)
 	}
 }
 
-int guest_plan_again(struct daemon *d, const struct spec *spec, struct cos_err *err)
+static int check_spec(struct daemon *d, const struct spec *spec, struct cos_err *err)
 {
 	struct list *p;
 	int r;
@@ -154,7 +154,7 @@ static int check_new(struct daemon *d, const struct spec *spec, struct cos_err *
 {
 	if (jobs_make(d, spec->name))
 		return cos_fail(err, COS_E_EXISTS, 0, "a guest named %s is being made", spec->name);
-	return guest_plan_again(d, spec, err);
+	return check_spec(d, spec, err);
 }
 
 /* Parses OWN, which gets a "uuid" first. */
@@ -262,6 +262,17 @@ void guest_drop_root(struct daemon *d, const char *name)
 
 	if (!guest_find(d, name) && cowfs_root_remove(&d->cow, name, &err) < 0)
 		log_say(LOG_ERROR, "root of %s: %s", name, err.why);
+}
+
+int guest_root_made(const struct job_end *e, const struct spec *spec, struct cos_err *err)
+{
+	int r = e->err ? -1 : check_spec(e->d, spec, err);
+
+	if (e->err)
+		*err = *e->err;
+	if (r < 0 && (!e->err || e->killed)) /* one that failed has left nothing */
+		guest_drop_root(e->d, spec->name);
+	return r;
 }
 
 int guest_delete(struct guest *g, struct cos_err *err)

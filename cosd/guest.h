@@ -104,9 +104,10 @@ int guest_create(struct call *c, json_t *own, guest_made *then, struct cos_err *
 int guest_plan(struct daemon *d, json_t *own, struct spec *ret, struct cos_err *err);
 int guest_define(struct daemon *d, json_t *own, struct spec *spec, struct guest **ret,
 		 struct cos_err *err);
-/* What others may have changed since, if making the root took its time: SPEC may be a guest still.
- */
-int guest_plan_again(struct daemon *d, const struct spec *spec, struct cos_err *err);
+/* The job that made the root of SPEC has ended: 0 if it may be a guest still, whatever others have
+ * changed since; or why not, without the root. */
+struct job_end;
+int guest_root_made(const struct job_end *e, const struct spec *spec, struct cos_err *err);
 /* Takes away the root that there may be of NAME, unless it is a guest's. */
 void guest_drop_root(struct daemon *d, const char *name);
 /* Whether the guest of an own document can be created but for the disk's image of TEMPLATE, which
