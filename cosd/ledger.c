@@ -326,28 +326,38 @@ static bool is_asleep(const struct ledger_guest *g)
 	return g->mark.closed && !open;
 }
 
-/* Loads some of those that slept and whose day is over. 1: there are more. */
-static int wake(struct ledger *l, uint64_t today_usec, int64_t *cursor, struct cos_err *err)
+/* Loads the guests of a statement's rows, "id, uuid", that are not in memory; how many rows there
+ * were, the last of them with id *RET_LAST. */
+static int load_rows(struct ledger *l, sqlite3_stmt *st, int64_t *ret_last, struct cos_err *err)
 {
-	sqlite3_stmt *st = l->st[ST_WAKE];
 	struct ledger_guest *g;
-	int n = 0, r = 0, s;
+	int n = 0, r = 0, s = SQLITE_DONE;
 
-	sqlite3_bind_int64(st, 1, *cursor);
-	sqlite3_bind_int64(st, 2, (int64_t)today_usec);
-	sqlite3_bind_int(st, 3, WAKE_MOST);
 	while (r >= 0 && (s = sqlite3_step(st)) == SQLITE_ROW) {
 		const char *uuid = (const char *)sqlite3_column_text(st, 1);
 
-		*cursor = sqlite3_column_int64(st, 0);
+		*ret_last = sqlite3_column_int64(st, 0);
 		if (uuid && !find(l, uuid))
 			r = load(l, uuid, &g, err);
 		n++;
 	}
+	if (r >= 0 && s != SQLITE_DONE)
+		r = ledger_db_fail(l, "read guests", err);
 	sqlite3_reset(st);
-	if (r < 0)
-		return r;
-	return s == SQLITE_DONE ? n == WAKE_MOST : ledger_db_fail(l, "read guests", err);
+	return r < 0 ? r : n;
+}
+
+/* Loads some of those that slept and whose day is over. 1: there are more. */
+static int wake(struct ledger *l, uint64_t today_usec, int64_t *cursor, struct cos_err *err)
+{
+	sqlite3_stmt *st = l->st[ST_WAKE];
+	int n;
+
+	sqlite3_bind_int64(st, 1, *cursor);
+	sqlite3_bind_int64(st, 2, (int64_t)today_usec);
+	sqlite3_bind_int(st, 3, WAKE_MOST);
+	n = load_rows(l, st, cursor, err);
+	return n < 0 ? n : n == WAKE_MOST;
 }
 
 int ledger_tend(struct ledger *l, uint64_t now_usec, bool *ret_more, struct cos_err *err)
@@ -395,23 +405,16 @@ int ledger_tend(struct ledger *l, uint64_t now_usec, bool *ret_more, struct cos_
 static int load_open(struct ledger *l, struct cos_err *err)
 {
 	sqlite3_stmt *st = NULL;
-	struct ledger_guest *g;
-	int r = 0, s;
+	int64_t last;
+	int r;
 
 	if (sqlite3_prepare_v2(l->db,
-			       "SELECT uuid FROM guest WHERE closed = 0 OR n0 > r0 OR n1 > r1", -1,
-			       &st, NULL) != SQLITE_OK)
+			       "SELECT id, uuid FROM guest WHERE closed = 0 OR n0 > r0 OR n1 > r1",
+			       -1, &st, NULL) != SQLITE_OK)
 		return ledger_db_fail(l, "read guests", err);
-	while (r >= 0 && (s = sqlite3_step(st)) == SQLITE_ROW) {
-		const char *uuid = (const char *)sqlite3_column_text(st, 0);
-
-		if (uuid && !find(l, uuid))
-			r = load(l, uuid, &g, err);
-	}
-	if (r >= 0)
-		r = s == SQLITE_DONE ? 0 : ledger_db_fail(l, "read guests", err);
+	r = load_rows(l, st, &last, err);
 	sqlite3_finalize(st);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 /* Nothing that ran before the host was started runs any more. */
