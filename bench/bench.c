@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -515,6 +516,15 @@ bool bench_wants(const char *only, const char *what)
 		at = at ? at + 1 : NULL;
 	}
 	return !only || at;
+}
+
+void bench_all_files(void)
+{
+	struct rlimit files;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
 }
 
 int bench_parse_number(const char *s, unsigned max, unsigned *ret)

@@ -83,6 +83,8 @@ void samples_free(struct samples *s);
 
 /* Whether WHAT is among the names "NAME,NAME" of ONLY; NULL asks for all. */
 bool bench_wants(const char *only, const char *what);
+/* As many descriptors as may be. */
+void bench_all_files(void);
 /* A number from 1 to MAX. */
 int bench_parse_number(const char *s, unsigned max, unsigned *ret);
 

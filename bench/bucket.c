@@ -31,9 +31,8 @@
 #define MOST         0.95  /* of all CPUs in a second nobody gets the rest */
 #define END_MSEC     4000U /* beyond a window, which begins at a stall; a busy host is late */
 #define TRIES        2U
-#define ENOUGH       0.98 /* of what was asked for: the host had it, however busy */
-#define IDLE_PERCENT 20   /* of one CPU */
-#define STALL_TRIES  1500U
+#define ENOUGH       0.98  /* of what was asked for: the host had it, however busy */
+#define IDLE_PERCENT 20    /* of one CPU */
 #define FILL_MSEC    3500U /* idle before the first second */
 #define TURN_MSEC    1400U /* one second, and its end */
 #define DRAIN_AFTER  8000U /* msec: the rate alone */
@@ -180,19 +179,6 @@ static long credit_of(const struct subject *s)
 	return at ? strtol(at + strlen(key), NULL, 10) : 0;
 }
 
-/* A window that begins while the group waits for its next period holds whole quotas. */
-static void await_stall(const struct subject *s)
-{
-	uint64_t was = subject_cpu_nsec(s), is;
-
-	for (unsigned i = 0, still = 0; i < STALL_TRIES && still < 3 && !bench_stopped(); i++) {
-		bench_idle(1);
-		is = subject_cpu_nsec(s);
-		still = is == was ? still + 1 : 0;
-		was = is;
-	}
-}
-
 struct window {
 	const struct subject *s;
 	struct row *row;
@@ -256,7 +242,7 @@ static int batch(const struct run *run, struct subject s[][SIDE__N], struct row 
 			r = bucket_resize(w[i].s, asked[(size_t)burst * RATES].burst_msec);
 		if (side == SIDE_COS && credit_of(w[i].s) > DRY_USEC)
 			printf("# %s: the bucket is not empty yet\n", w[i].row->what);
-		await_stall(w[i].s);
+		subject_await_stall(w[i].s);
 		load_begin(&w[i].load, subject_cpu_nsec(w[i].s));
 		w[i].end = w[i].load.t + window;
 	}

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -560,15 +559,12 @@ static int one_size(const struct bench *b, unsigned n)
 
 int main(int argc, char **argv)
 {
-	struct rlimit files;
 	struct bench b;
 	int r = parse(argc, argv);
 
 	if (r < 0)
 		return 2;
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
+	bench_all_files();
 	r = bench_open(&b);
 	if (r == 0)
 		r = bench_make_root(&b, "root");

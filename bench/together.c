@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bench/bench.h"
@@ -232,7 +231,6 @@ int main(int argc, char **argv)
 		{ .name = "containers", .max = GUESTS_MAX, .number = &fleets[CONTAINER].n },
 		{ .name = "machines", .max = GUESTS_MAX, .number = &fleets[MACHINE].n },
 	};
-	struct rlimit files;
 	struct bench b;
 	int r = bench_parse(argc, argv, options, ARRAY_SIZE(options),
 			    "usage: together [--containers N] [--machines N]\n");
@@ -243,9 +241,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "together: /dev/kvm: %s\n", strerror(errno));
 		return 1;
 	}
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
+	bench_all_files();
 	r = bench_open(&b);
 	if (r == 0)
 		r = bench_make_root(&b, "root");
