@@ -109,8 +109,10 @@ void hits_forget(struct guest *g)
 {
 	char slot[SLOT_NAME_SIZE];
 
+	if (!hits_of(g))
+		return;
 	slot_name(g->slot, slot);
-	for (enum limit_id id = 0; id < LIMIT__CG && hits_of(g); id++) {
+	for (enum limit_id id = 0; id < LIMIT__CG; id++) {
 		struct hit *h = &g->hits->of[id];
 
 		if (cg_told(&g->d->host.topo, slot, id, &h->fd, &h->told))

@@ -31,8 +31,10 @@ int disk_size_of(int fd, uint64_t *ret)
 
 static int open_raw(struct disk *d, int fd, bool ro, struct cos_err *err)
 {
+	int flags = fcntl(fd, F_GETFL), r;
 	uint64_t size = 0;
-	int r = disk_size_of(fd, &size);
+
+	r = disk_size_of(fd, &size);
 
 	if (r < 0)
 		return cos_fail(err, COS_E_IMAGE, -r,
@@ -42,10 +44,10 @@ static int open_raw(struct disk *d, int fd, bool ro, struct cos_err *err)
 		return cos_fail(err, COS_E_IMAGE, 0, "disk: %" PRIu64 " bytes, not 512 to 16T",
 				size);
 	/* a file that this process may only read is not written to by anybody's mistake */
-	if (!ro && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+	if (!ro && (flags & O_ACCMODE) != O_RDWR)
 		return cos_fail(err, COS_E_INVALID, 0,
 				"disk: not open for writing, and not \"ro\"");
-	if (!ro && fcntl(fd, F_GETFL) & O_APPEND)
+	if (!ro && flags & O_APPEND)
 		return cos_fail(err, COS_E_INVALID, 0,
 				"disk: open for appending: all would be written at its end");
 	r = ro ? 0 : io_lock(fd);

@@ -87,7 +87,7 @@ has_sent() { # BYTES
 	[ "$(sent)" -gt "$1" ]
 }
 slowly() { # COMMAND...: as await, for five minutes
-	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+	for _ in $(seq 30); do
 		await "$@" && return 0
 	done
 	return 1
